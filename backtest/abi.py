@@ -15,6 +15,8 @@ _SIGNATURE = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$", re.DOTALL)
 _INTEGER = re.compile(r"^(u?)int(\d*)$")
 _FIXED_BYTES = re.compile(r"^bytes(\d+)$")
 _KEY_NAMES = frozenset(field.name for field in RAW_KEY)
+WORDS = "bytes32[]"
+"""The one array that is stored: its words, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class Argument:
 
     @property
     def dynamic(self) -> bool:
-        """True for ``string`` and ``bytes``, which sit behind an offset (or, indexed, are hashed)."""
-        return self.type in ("string", "bytes")
+        """True for ``string``, ``bytes`` and ``bytes32[]``, which sit behind an offset (or, indexed, are hashed)."""
+        return self.type in ("string", "bytes", WORDS)
 
     @property
     def integer(self) -> tuple[bool, int] | None:
@@ -67,7 +69,8 @@ def snake_case(name: str) -> str:
 
 @cache
 def parse_event(signature: str) -> EventAbi:
-    """``"Supply(address indexed reserve, uint256 amount)"`` parsed; ValueError for what is not supported (arrays).
+    """``"Supply(address indexed reserve, uint256 amount)"`` parsed; ValueError for what is not supported (other
+    arrays than ``bytes32[]``).
 
     The members of a struct in the data, ``"(address token, uint256 cap) terms"``, become arguments: without dynamic
     members it is encoded so.
@@ -121,7 +124,9 @@ def _add(arguments: list[Argument], part: str, signature: str, within: str = "")
 
 
 def _supported(kind: str) -> bool:
-    return kind in ("address", "bool", "string", "bytes") or bool(_INTEGER.match(kind) or _FIXED_BYTES.match(kind))
+    return kind in ("address", "bool", "string", "bytes", WORDS) or bool(
+        _INTEGER.match(kind) or _FIXED_BYTES.match(kind)
+    )
 
 
 def column_type(argument: Argument, wide: bool) -> pa.DataType:
@@ -133,7 +138,9 @@ def column_type(argument: Argument, wide: bool) -> pa.DataType:
     fixed = _FIXED_BYTES.match(argument.type)
     if fixed:
         return pa.binary(int(fixed[1]))
-    return {"address": ADDRESS, "bool": pa.bool_(), "string": TEXT, "bytes": pa.binary()}[argument.type]
+    return {"address": ADDRESS, "bool": pa.bool_(), "string": TEXT, "bytes": pa.binary(), WORDS: pa.binary()}[
+        argument.type
+    ]
 
 
 @cache

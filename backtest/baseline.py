@@ -30,7 +30,7 @@ from backtest.calibration.fitting import Floats
 from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.protocols.registry import protocol_named
-from backtest.replay.competition.gas import NO_FEES
+from backtest.replay.competition.gas import NO_FEES, fees_within
 from backtest.replay.engine import Engine, mechanism_for, replay
 from backtest.replay.forecast import look_ahead
 from backtest.replay.memory import uncollected
@@ -89,6 +89,8 @@ class FitWindow:
     taken: tuple[Liquidation, ...]
     """What happened."""
     patience: int
+    fees: tuple[int, ...] = ()
+    """Base fees that liquidators met in it, wei, one after the other; none where gas costs nothing."""
 
     @property
     def liquidations(self) -> int:
@@ -145,6 +147,8 @@ class Fit:
     stopped: int
     unit: int
     frictionless_distance: float
+    without_cap: str = ""
+    """Why no cap on the base fee is fitted; empty where one is."""
 
     def range_of(self, vectors: Floats, name: str) -> tuple[float, float, float]:
         """Of a measure, the kept draws' weighted 5, 50 and 95 % points."""
@@ -245,7 +249,8 @@ def fit(
             progress("history and frictionless liquidators", 2 * at + 1, 2 * len(sides))
             held_out.append(_window(side.other, base, side.begin, side.end))
         progress("history and frictionless liquidators", 2 * len(sides), 2 * len(sides))
-        priors = _priors(learn, unit)
+        fees, without_cap = _fees_to_cap(learn, base)
+        priors = _priors(learn, unit, fees)
         with _pool(packed[0].folder, workers) as measured:
 
             def all_of(what: str, tried: Sequence[f.Draw], windows: Sequence[FitWindow], begin: int) -> Floats:
@@ -299,6 +304,7 @@ def fit(
         stopped=int((~np.isfinite(inferred.vectors).all(axis=1)).sum()),
         unit=unit,
         frictionless_distance=float(np.sqrt(((far / inferred.scale) ** 2).mean())),
+        without_cap=without_cap,
     )
 
 
@@ -329,12 +335,28 @@ def _made(folder: str, name: str) -> Path:
     return made
 
 
-def _priors(learn: Sequence[FitWindow], unit: int) -> tuple[f.Prior, ...]:
-    """In units of what the median liquidation of all windows together repaid and gained."""
+def _fees_to_cap(learn: Sequence[FitWindow], base: Scenario) -> tuple[tuple[float, float] | None, str]:
+    """The median and the highest base fee of all windows together, gwei; or why a cap on it would say nothing."""
+    if base.costs.gas is None:
+        return None, "gas costs nothing; --scenario with costs.gas would fit one"
+    fees = [fee / f.GWEI for window in learn for fee in window.fees]
+    if not any(fees):
+        return None, "no base fee above zero is known in the blocks learnt from"
+    middle, highest = max(median(fees), min(fee for fee in fees if fee)), max(fees)
+    if middle >= highest:
+        return None, f"the base fee never rises above its median of {middle:g} gwei in the blocks learnt from"
+    return (middle, highest), ""
+
+
+def _priors(learn: Sequence[FitWindow], unit: int, fees: tuple[float, float] | None) -> tuple[f.Prior, ...]:
+    """In units of what the median liquidation of all windows together repaid and gained; ``fees`` as those of
+    ``priors_of``.
+    """
     paid = [made for window in learn for made in window.taken if made.takes]
     return f.priors_of(
         max(median(made.seized_base - made.repaid_base for made in paid) / unit, 1e-6),
         max(median(made.repaid_base for made in paid) / unit, 1e-6),
+        fees,
     )
 
 
@@ -485,18 +507,19 @@ def _window(market: Packed, base: Scenario, first: int, last: int) -> FitWindow:
         material, replace(base, liquidators=Competitive(), from_block=first, to_block=last), unit, None
     )
     assert frictionless is not None
-    start = timeline.timestamp_from(first)
+    start, end = timeline.timestamp_from(first), timeline.clock_at(last).timestamp
     waited = max(s.waited(stretches, taken), stood, AT_LEAST * len(taken))
     return FitWindow(
         market=market,
         first=first,
         last=last,
         start=start,
-        seconds=timeline.clock_at(last).timestamp - start,
+        seconds=end - start,
         history=s.shown(taken, stretches, past.horizons[0], unit=unit),
         frictionless=frictionless,
         taken=taken,
         patience=FAR * waited,
+        fees=fees_within(base.costs.gas, material.market, material.base_fees(), start, end),
     )
 
 

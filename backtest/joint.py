@@ -15,8 +15,21 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from backtest.contagion.depths import curves_of
+from backtest.contagion.measured import (
+    NetworkMeasure,
+    claims,
+    distress,
+    equity_of,
+    failures,
+    links,
+    matrix_of,
+    overlaps,
+)
+from backtest.contagion.moments import MarketLooks, at_each, linked_accounts, steps_of
 from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -25,6 +38,7 @@ from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
 from backtest.replay.joint import JointPart, purse_of, replay_jointly
+from backtest.replay.measure import Onlooker
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse, Sold
 from backtest.result_tables import JOINTS, as_table
@@ -114,10 +128,14 @@ def run_jointly(
         next(run_all(lake, name, [one], samples=samples, renamed=renamed))
         for name, one in zip(joint.markets, scenarios, strict=True)
     )  # fmt: skip
-    if any(run is None for run in known):
-        made = replayed_jointly(materials, members, scenario, samples=samples, progress=progress)
+    watched = None
+    if any(run is None for run in known) or not _has_network(lake, joint.markets[0], joint_id):
+        watched = _watched(scenario, members, materials, scenarios)
+        made = replayed_jointly(materials, members, scenario, samples=samples, looks=watched, progress=progress)
         known = [keep(lake, name, run, {"joints": row}) for name, (run, row) in zip(joint.markets, made, strict=True)]
     runs = tuple(run for run in known if run is not None)
+    if watched is not None:
+        _keep_network(lake, joint.markets[0], joint_id, connections(members, materials, watched, runs, alone))
     return JointRun(joint_id, runs, alone, any(run.replayed for run in runs))
 
 
@@ -143,10 +161,12 @@ def replayed_jointly(
     scenario: Scenario,
     *,
     samples: int = SAMPLES,
+    looks: Sequence[MarketLooks] = (),
     progress: Progress | None = None,
 ) -> list[tuple[Run, pa.Table]]:
     """Replay what ``asked_of`` gave, without a lake: of each market its run, and its row of ``joints``, which names the
-    run alone that may be stored beside. Errors as ``run_jointly``.
+    run alone that may be stored beside. ``looks``: of each market, who looks at it on the way. Errors as
+    ``run_jointly``.
     """
     joint = scenario.joint
     assert joint is not None
@@ -154,7 +174,7 @@ def replayed_jointly(
     scenarios, told = parts_of(scenario, members, materials)
     asked = replace(scenario, name=scenario.name + _TOGETHER)
     response = _response(scenario, members, netted_of(scenario, members, materials))
-    outcomes = _replayed(scenario, members, materials, response, samples=samples, progress=progress)
+    outcomes = _replayed(scenario, members, materials, response, samples=samples, looks=looks, progress=progress)
     apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
     made = []
     for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
@@ -322,12 +342,14 @@ def _replayed(
     *,
     samples: int = 0,
     without: Mapping[str, frozenset[AccountId]] = MappingProxyType({}),
+    looks: Sequence[MarketLooks] = (),
     progress: Progress | None = None,
 ) -> list[Replay[Any]]:
     scenarios, _ = parts_of(scenario, members, materials)
+    watched: Sequence[Onlooker | None] = [one.onlooker for one in looks] or [None] * len(members)
     parts = [
-        _part(material, one, member, samples, without.get(member.config.name, frozenset()))
-        for material, one, member in zip(materials, scenarios, members, strict=True)
+        _part(material, one, member, samples, without.get(member.config.name, frozenset()), seen)
+        for material, one, member, seen in zip(materials, scenarios, members, watched, strict=True)
     ]
     shared = scenario.joint is not None and scenario.joint.purse == "shared"
     purse = purse_of(scenario) if shared else None
@@ -365,7 +387,12 @@ def netted_of(
 
 
 def _part(
-    material: Material, scenario: Scenario, member: JointMember, samples: int, without: frozenset[AccountId]
+    material: Material,
+    scenario: Scenario,
+    member: JointMember,
+    samples: int,
+    without: frozenset[AccountId],
+    onlooker: Onlooker | None,
 ) -> JointPart:
     return JointPart(
         protocol_named(material.config.protocol),
@@ -377,7 +404,118 @@ def _part(
         material.fees_for(scenario),
         member.claims,
         without=without,
+        onlooker=onlooker,
     )
+
+
+# -- what connects them ------------------------------------------------------------------------------------------------
+
+
+def _watched(
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material], parts: Sequence[Scenario]
+) -> list[MarketLooks]:
+    """Who looks at each market while ``parts`` are replayed together."""
+    lines = [material.timeline(scenario.oracle_delay) for material in materials]
+    ends = [line.last_known_block(part.to_block) for line, part in zip(lines, parts, strict=True)]
+    since = min(line.timestamp_from(part.from_block or 0) for line, part in zip(lines, parts, strict=True))
+    until = max(line.clock_at(end).timestamp for line, end in zip(lines, ends, strict=True))
+    depths = curves_of(scenario, [member.market for member in members])[0] if scenario.impact.assets else {}
+    return [
+        MarketLooks(
+            protocol_named(member.config.protocol),
+            member.market,
+            member.worth,
+            member.claims,
+            depths,
+            steps_of(line, part.from_block, end, since, until),
+        )
+        for member, line, part, end in zip(members, lines, parts, ends, strict=True)
+    ]
+
+
+def connections(
+    members: Sequence[JointMember],
+    materials: Sequence[Material],
+    watched: Sequence[MarketLooks],
+    runs: Sequence[Run],
+    alone: Sequence[Run],
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of ``joint_exposures``, ``joint_accounts``, ``joint_debts`` and ``joint_network``."""
+    names = [member.config.name for member in members]
+    moments = at_each(watched)
+    times = [(seen.step, seen.timestamp) for one in watched for seen in one.seen]
+    when = {step: max(time for of, time in times if of == step) for step, _ in times}
+    hit = [
+        {account for run in both for table in _LOSING for account in run.tables[table]["account"].to_pylist()}
+        for both in zip(runs, alone, strict=True)
+    ]
+    accounts = linked_accounts(watched, hit, [_first_seen(material, max(when.values())) for material in materials])
+    owners = {row["owner"] for row in accounts}
+    network: list[dict[str, Any]] = []
+    begun = False
+    for step, bound, depth in moments:
+        matrix = matrix_of(bound, depth)
+        found = [*links(bound, names), *overlaps(matrix, names), *claims(bound, names), *failures(bound, names, matrix)]
+        for measure, amounts in (("equity", equity_of(bound)), ("debt without cover", bound.bad)):
+            found += [NetworkMeasure(measure, name, None, of) for name, of in zip(names, amounts, strict=True)]
+        unpriced = {one.market.name: seen.unpriced for one in watched for seen in one.seen if seen.step == step}
+        found += [NetworkMeasure("accounts unpriced", name, number=float(of)) for name, of in unpriced.items() if of]
+        if not begun and any(bound.debt):
+            begun = True
+            lost = [dict(zip(names, map(_lost, each, members, bound.bad), strict=True)) for each in (alone, runs)]
+            found += distress(bound, names, matrix, *lost)
+        network += [{"step": step, "timestamp": when[step], **measure._asdict()} for measure in found]
+    return {
+        "joint_exposures": [row for one in watched for row in one.exposures(names.index(one.market.name))],
+        "joint_accounts": accounts,
+        "joint_debts": [
+            {"step": step, "timestamp": when[step], "of_market": name, "owner": owner, "debt_base": debt}
+            for step, bound, _ in moments
+            for owner, debts in sorted(bound.owed.items())
+            for name, debt in sorted(debts.items())
+            if owner in owners
+        ],
+        "joint_network": network,
+    }
+
+
+_LOSING = ("run_liquidations", "run_deficits")
+
+
+def _lost(run: Run, member: JointMember, before: int) -> int:
+    """What liquidations took of borrowers beyond what they repaid, and debt without cover beyond what was so
+    ``before``, by the window's end; base units of the first market.
+    """
+    [end] = [row for row in run.tables["run_windows"].to_pylist() if row["label"] == "end"]
+
+    def worth_up(*figures: str) -> int:
+        base = sum(int(end[figure]) for figure in figures)
+        return -(-base * member.worth.numerator // member.worth.denominator)
+
+    taken = worth_up("seized_base", "protocol_fee_base") - worth_up("repaid_base")
+    return max(0, taken) + max(0, worth_up("realised_bad_debt_base", "open_bad_debt_base") - before)
+
+
+def _first_seen(material: Material, until: int) -> dict[int, int]:
+    """When each account's balance first changed, in history up to a time."""
+    events = material.tables["position_events"].select(["account_id", "timestamp"])
+    first = events.filter(pc.less_equal(events["timestamp"], until)).group_by("account_id")
+    found = first.aggregate([("timestamp", "min")])
+    return dict(zip(found["account_id"].to_pylist(), found["timestamp_min"].to_pylist(), strict=True))
+
+
+def _has_network(lake: Lake, first: str, joint_id: str) -> bool:
+    known = lake.read("results/joint_network", first, columns=["joint_id"])["joint_id"]
+    return bool(pc.any(pc.equal(known, joint_id)).as_py())
+
+
+def _keep_network(lake: Lake, first: str, joint_id: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Under the first market, once."""
+    common = {"joint_id": joint_id, "market": first}
+    tables = {f"results/{name}": as_table(JOINTS[name], each, common) for name, each in rows.items() if each}
+    with lake.writer() as writer:  # refreshes the lake
+        if not _has_network(lake, first, joint_id):
+            writer.append_all(first, tables, stamp=RULES_VERSION)
 
 
 def _notes(joint: Joint, place: int) -> list[str]:

@@ -11,19 +11,28 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from backtest.contagion.books import Connected, MarketBook, Token, connected
-from backtest.contagion.depths import depths_of
+from backtest.contagion.depths import depth_value_up, depths_of
 from backtest.contagion.fire_sales import Contagion, DepthOf, NetworkShock, contagion_of, leave_one_out
-from backtest.contagion.matrices import debt_rank, leading_eigenvector, linear_round, overlap, run_off
+from backtest.contagion.matrices import linear_round, run_off
+from backtest.contagion.measured import (
+    OWNERS,
+    NetworkMeasure,
+    claims,
+    depths_in,
+    failures,
+    held_of,
+    links,
+    matrix_of,
+    overlaps,
+)
 from backtest.errors import ScenarioError, UserError, did_you_mean
 from backtest.joint import JointMember, members_of, named_in, refuse_two_of_one_address
 from backtest.lake import Lake
-from backtest.model import AccountId, AssetId
+from backtest.model import AccountId
 from backtest.protocols.registry import protocol_named
-from backtest.replay.response.cascade_map import depth_within
-from backtest.replay.response.curves import PriceCurve, Unmoved
 from backtest.replay.what_if.impact import views_of
 from backtest.replay.what_if.proposal import book_at
 from backtest.result_tables import JOINTS, as_table
@@ -33,10 +42,6 @@ from backtest.scenario.settled import settled
 from backtest.tables import RULES_VERSION
 from backtest.units import BPS
 
-OWNERS = 5
-"""Owners that are left out, and shown, by their debt."""
-DEPTH_AT = 100
-"""The fall by which linear measures take depth, basis points."""
 Owners = Mapping[tuple[str, str], str]
 """Market ("": any) and account to its owner, lower case."""
 
@@ -53,16 +58,6 @@ class NetworkQuestion:
     paused: frozenset[str] = frozenset()
     run: int = 2_000
     owners: Owners | None = None
-
-
-class NetworkMeasure(NamedTuple):
-    """One row of ``result_tables.JOINTS["contagion"]``."""
-
-    measure: str
-    subject: str
-    other: str | None = None
-    amount_base: int | None = None
-    number: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     rows = [
         *_losses(found, symbols),
         *_ranks(books, shock, depths, bound, found, symbols),
-        *_links(bound, joint),
+        *links(bound, joint.markets),
         *_linear(bound, joint, books, shock, depths),
         *_runs(bound, joint, question.run, symbols),
     ]
@@ -257,16 +252,6 @@ def _ranks(
         yield NetworkMeasure(f"spared without {one.kind}", name, amount_base=one.spared)
 
 
-def _links(bound: Connected, joint: Joint) -> Iterator[NetworkMeasure]:
-    for place, one in enumerate(joint.markets):
-        yield NetworkMeasure("debt", one, amount_base=bound.debt[place])
-        for other in joint.markets[place + 1 :]:
-            yield NetworkMeasure("debt of common owners", one, other, amount_base=bound.common(one, other))
-    for owner, debts in bound.linked()[:OWNERS]:
-        for market, debt in sorted(debts.items()):
-            yield NetworkMeasure("debt of a common owner", owner, market, amount_base=debt)
-
-
 def _linear(
     bound: Connected,
     joint: Joint,
@@ -275,17 +260,11 @@ def _linear(
     depths: Mapping[Token, DepthOf],
 ) -> Iterator[NetworkMeasure]:
     names, tokens = joint.markets, bound.tokens
-    held = [[float(value) for value in row] for row in bound.held]
-    depth = [_depth(token, books, depths) for token in tokens]
-    matrix = overlap(held, depth)
-    eigenvalue, index = leading_eigenvector(matrix)
-    for p, one in enumerate(names):
-        for q, other in enumerate(names):
-            yield NetworkMeasure("overlap", one, other, number=float(matrix[p, q]))
-        yield NetworkMeasure("risk index", one, number=float(index[p]))
-    yield NetworkMeasure("eigenvalue", "all", number=eigenvalue)
+    depth = {token: depth_value_up(token, books, depths) for token in tokens}
+    matrix = matrix_of(bound, depth)
+    yield from overlaps(matrix, names)
     falls = [-shock.falls.get(token, 0) / BPS for token in tokens]
-    linear = linear_round(held, [float(value) for value in bound.debt], depth, falls)
+    linear = linear_round(held_of(bound), [float(value) for value in bound.debt], depths_in(bound, depth), falls)
     for p, one in enumerate(names):
         for measure, numbers in (
             ("direct loss of equity", linear.direct),
@@ -295,39 +274,8 @@ def _linear(
             known = float(numbers[p])
             yield NetworkMeasure(measure, one, number=None if known != known else known)
     yield NetworkMeasure("aggregate vulnerability", "all", number=linear.aggregate)
-    yield from _claims(bound, names, held)
-
-
-def _claims(bound: Connected, names: Sequence[str], held: Sequence[Sequence[float]]) -> Iterator[NetworkMeasure]:
-    """Claims of one market on another, and what of each one's failure others take over."""
-    for (whose, on), value in sorted(bound.claims.items()):
-        yield NetworkMeasure("claim", whose, on, amount_base=value)
-    equity = [sum(row) - debt for row, debt in zip(held, bound.debt, strict=True)]
-    weights = [
-        [
-            min(1.0, bound.claims.get((whose, on), 0) / equity[p])
-            if equity[p] > 0
-            else float((whose, on) in bound.claims)
-            for p, whose in enumerate(names)
-        ]
-        for on in names
-    ]
-    for place, failed in enumerate(names if bound.claims else ()):
-        levels = debt_rank(weights, [float(other == place) for other in range(len(names))])
-        for p, one in enumerate(names):
-            if p != place:
-                yield NetworkMeasure("debt rank", one, failed, number=float(levels[p]))
-
-
-def _depth(token: Token, books: Sequence[MarketBook], depths: Mapping[Token, DepthOf]) -> float | None:
-    """Common units whose sale takes all of a price where the first per cent is typical; None: nothing moves it."""
-    curve: PriceCurve | None = depths[token].curve if token in depths else None
-    for market in books:
-        asset: AssetId | None = market.asset_of(token)
-        if asset is not None and curve is not None and not isinstance(curve, Unmoved):
-            value = market.units_up(market.book.value_up(asset, depth_within(curve, DEPTH_AT)))
-            return max(1.0, float(value)) * BPS / DEPTH_AT
-    return None
+    yield from claims(bound, names)
+    yield from failures(bound, names, matrix)
 
 
 def _runs(bound: Connected, joint: Joint, share: int, symbols: Mapping[Token, str]) -> Iterator[NetworkMeasure]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import index
 from typing import Any
 
@@ -26,6 +27,19 @@ _RUN = [pa.field("run_id", TEXT, nullable=False)]
 
 def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
     return pa.schema(_RUN + [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields])
+
+
+def _keyed(key: str, *fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema([pa.field(key, TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
+
+
+def _amounts_named(*names: str) -> tuple[tuple[str, pa.DataType], ...]:
+    return tuple((name, AMOUNT) for name in names)
+
+
+_PATH = (("ordinal", pa.int64()), ("path", pa.int64()))
+_sweep, _joint, _stress = (partial(_keyed, key) for key in ("sweep_id", "joint_id", "stress_id"))
 
 
 RESULTS: dict[str, pa.Schema] = {
@@ -418,11 +432,6 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
-
-
 # What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets
 # ``results/...`` as well.
 SWEEPS: dict[str, pa.Schema] = {
@@ -469,6 +478,7 @@ SWEEPS: dict[str, pa.Schema] = {
     ),
 }
 
+
 # Joint replays of several markets, each of them a run (``run_id``) of each market. Datasets ``results/...`` as well.
 JOINTS: dict[str, pa.Schema] = {
     # One row per market. alone_id: the run of the market's own part of the scenario, without the others; ``worth`` is
@@ -490,62 +500,78 @@ JOINTS: dict[str, pa.Schema] = {
     # (``market``): figures of all accounts that are not left out, and (``joint_``) of the same accounts in the whole
     # replay. place: in the order of markets and assets, of owners by ``debt_base``, base units of the first market.
     # drawn: whether chance decides anything, so that another seed may come to another difference.
-    "leave_one_out": pa.schema(
-        [
-            pa.field(name, kind, nullable=nullable)
-            for name, kind, nullable in (
-                ("joint_id", TEXT, False),
-                ("market", TEXT, False),
-                ("kind", TEXT, False),
-                ("left_out", TEXT, False),
-                ("place", pa.int64(), False),
-                ("debt_base", AMOUNT, True),
-                ("of_market", TEXT, False),
-                ("liquidations", pa.int64(), False),
-                ("repaid_base", AMOUNT, False),
-                ("seized_base", AMOUNT, False),
-                ("protocol_fee_base", AMOUNT, False),
-                ("realised_bad_debt_base", AMOUNT, False),
-                ("open_bad_debt_base", AMOUNT, False),
-                ("joint_liquidations", pa.int64(), False),
-                ("joint_repaid_base", AMOUNT, False),
-                ("joint_seized_base", AMOUNT, False),
-                ("joint_protocol_fee_base", AMOUNT, False),
-                ("joint_realised_bad_debt_base", AMOUNT, False),
-                ("joint_open_bad_debt_base", AMOUNT, False),
-                ("drawn", pa.bool_(), False),
-            )
-        ]
+    "leave_one_out": _joint(
+        ("kind", TEXT),
+        ("left_out", TEXT),
+        ("place", pa.int64()),
+        ("debt_base", AMOUNT, True),
+        ("of_market", TEXT),
+        ("liquidations", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("seized_base", AMOUNT),
+        ("protocol_fee_base", AMOUNT),
+        ("realised_bad_debt_base", AMOUNT),
+        ("open_bad_debt_base", AMOUNT),
+        ("joint_liquidations", pa.int64()),
+        ("joint_repaid_base", AMOUNT),
+        ("joint_seized_base", AMOUNT),
+        ("joint_protocol_fee_base", AMOUNT),
+        ("joint_realised_bad_debt_base", AMOUNT),
+        ("joint_open_bad_debt_base", AMOUNT),
+        ("drawn", pa.bool_()),
+    ),
+    # What markets of a joint replay hold in common, in its own books at some moments (``step``: 0 right before its
+    # first block, the last one at the window's end), under the first of them (``market``), whose base units amounts are
+    # in: by market (``of_market``) and asset. held: collateral behind debt; depth: whose sale takes all of the price in
+    # linear form, null: no sale moves it, or nothing tells; claim_on: the market that it is a claim on deposits of.
+    "joint_exposures": _joint(
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("place", pa.int64()),
+        ("of_market", TEXT),
+        ("asset", TEXT),
+        ("symbol", TEXT),
+        ("claim_on", TEXT, True),
+        ("held_base", AMOUNT),
+        ("supplied_base", AMOUNT),
+        ("lent_base", AMOUNT),
+        ("depth_base", AMOUNT, True),
+    ),
+    # Accounts of owners who have some in several of the markets, however late in the window, and owe something at a
+    # moment or lose by a liquidation. since: when its balance first changed, in history.
+    "joint_accounts": _joint(("of_market", TEXT), ("account", TEXT), ("owner", TEXT), ("since", pa.int64())),
+    # What these owners owe at the moments; no row: nothing.
+    "joint_debts": _joint(
+        ("step", pa.int64()), ("timestamp", pa.int64()), ("of_market", TEXT), ("owner", TEXT), ("debt_base", AMOUNT)
+    ),
+    # What the matrices make of them and of what the markets lost, columns as those of ``contagion``.
+    "joint_network": _joint(
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("measure", TEXT),
+        ("subject", TEXT),
+        ("other", TEXT, True),
+        ("amount_base", AMOUNT, True),
+        ("number", pa.float64(), True),
     ),
     # Measures of what connects markets at one moment, one row each, under the first of them (``market``). subject: the
     # market, asset or owner that it is of; other: the second one of measures of pairs. Amounts in base units of the
     # first market, numbers DOUBLE; shock: JSON. lake_digest: of the first market (``contagion_id`` holds those of all).
-    "contagion": pa.schema(
-        [
-            pa.field(name, kind, nullable=nullable)
-            for name, kind, nullable in (
-                ("contagion_id", TEXT, False),
-                ("market", TEXT, False),
-                ("lake_digest", TEXT, False),
-                ("markets", TEXT, False),
-                ("timestamp", pa.int64(), False),
-                ("shock", TEXT, False),
-                ("currency", TEXT, False),
-                ("decimals", pa.int64(), False),
-                ("measure", TEXT, False),
-                ("subject", TEXT, False),
-                ("other", TEXT, True),
-                ("amount_base", AMOUNT, True),
-                ("number", pa.float64(), True),
-            )
-        ]
+    "contagion": _keyed(
+        "contagion_id",
+        ("lake_digest", TEXT),
+        ("markets", TEXT),
+        ("timestamp", pa.int64()),
+        ("shock", TEXT),
+        ("currency", TEXT),
+        ("decimals", pa.int64()),
+        ("measure", TEXT),
+        ("subject", TEXT),
+        ("other", TEXT, True),
+        ("amount_base", AMOUNT, True),
+        ("number", pa.float64(), True),
     ),
 }
-
-
-def _stress(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("stress_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
 
 
 # What stresses are and what each path came to. Datasets ``results/...`` as well.
@@ -583,8 +609,7 @@ STRESSES: dict[str, pa.Schema] = {
     # lowest_price: the deepest that the asset which fell most came to, basis points of its beginning; gas_most and
     # depth_least in basis points of the moment's. A path that failed has nulls and an error.
     "stress_paths": _stress(
-        ("ordinal", pa.int64()),
-        ("path", pa.int64()),
+        *_PATH,
         ("liquidations", pa.int64(), True),
         ("deficits", pa.int64(), True),
         ("repaid_base", AMOUNT, True),
@@ -602,6 +627,21 @@ STRESSES: dict[str, pa.Schema] = {
         ("gas_most", pa.int64(), True),
         ("depth_least", pa.int64(), True),
         ("error", TEXT, True),
+    ),
+    # What selling costs on a path, of scenarios that state depth (``stress.selling.SellingCost``).
+    "stress_selling": _stress(*_PATH, *_amounts_named("sold_base", "left_base", "unstated_base")),
+    # What suppliers who leave on a path get, and how much is lent out, by asset at some steps of it (``stress.runs``):
+    # native units from the path's beginning on.
+    "stress_runs": _stress(
+        *_PATH,
+        ("of_market", TEXT),
+        ("asset", TEXT),
+        ("step", pa.int64()),
+        *_amounts_named("asked", "paid", "supplied", "lent"),
+    ),
+    # Liquidations of a path that the market could not pay in an asset.
+    "stress_unpaid": _stress(
+        *_PATH, ("of_market", TEXT), ("asset", TEXT), ("accounts", pa.int64()), ("value_base", AMOUNT)
     ),
     # Of several markets, where one asset falls alone by ``fall`` basis points: bad debt that this adds in each of them,
     # together with the others and alone, in base units of the first market.
@@ -627,8 +667,7 @@ STRESSES: dict[str, pa.Schema] = {
     ),
     # What each of several markets came to on a path, with the others and alone; amounts as above.
     "stress_markets": _stress(
-        ("ordinal", pa.int64()),
-        ("path", pa.int64()),
+        *_PATH,
         ("place", pa.int64()),
         ("of_market", TEXT),
         ("liquidations", pa.int64()),

@@ -4,6 +4,7 @@ line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,14 +47,16 @@ def _sketch_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
 
 
-def _fallen(name: str, at: int, later: int) -> History:
+def _fallen(name: str, at: int, later: int, lent: Sequence[int] = ()) -> History:
     """10 ETH against 11,300 USDC, at 1400 $ from block ``at`` on: 5,650 of debt may be repaid; at 1000 $ an hour
-    later, 1,300 of debt are without cover if it was not.
+    later, 1,300 of debt are without cover if it was not. ``lent``: USDC that accounts 1, 2, ... lend.
     """
-    h = History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name))
+    h = History(market(("WETH", 18), ("USDC", 6), accounts=3, name=name))
     h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
     h.price(WETH, 2000 * USD).price(USDC, USD)
     borrower(h, 0, 10, 11_300)
+    for account, amount in enumerate(lent, 1):
+        h.position(account, USDC, "collateral", amount * 10**6)
     h.block(at).price(WETH, 1400 * USD).block(at + 100).price(WETH, 1000 * USD)
     h.block(250).price(USDC, USD)
     return h if later == 250 else h.block(later).price(USDC, USD)
@@ -178,6 +181,7 @@ def test_verbs_replay_and_report(lake: Lake, tmp_path: Path, capsys: pytest.Capt
     page = tmp_path / "page.html"
     write_report(Lake(lake.path), ["one purse (joint)"], page, market="two")
     assert "Several markets: one purse" in page.read_text()
+    assert "What connects them" in page.read_text()
     for more, said in (
         (["--market", "one", "--market", "two"], "several markets with observed liquidators"),
         (["--market", "one", "--rate", "EUR=1"], "--rate with one market"),
@@ -239,6 +243,25 @@ def test_the_same_owner_in_two_markets(lake: Lake) -> None:
     seized = 5_650 * 105 * ETH // (100 * 1_400)
     left = (10 * ETH - seized) * 1_000 * USD // ETH - 5_650 * USD
     assert (int(row[4]), int(row[5])) == (left - 1_300 * USD, 2 * left)
+
+
+def test_a_vault_that_lends_in_both_markets_bears_its_share_of_both(tmp_path: Path) -> None:
+    """It lends 30,000 of 40,000 USDC in one and all in two, where the joint replay leaves 1,300 without cover."""
+    for name, at, later, lent in (("one", 10, 250, (30_000, 10_000)), ("two", 12, 310, (20_000,))):
+        h = _fallen(name, at, later, lent)
+        lake = lake_of(tmp_path / "lake", h, config=msgspec.structs.replace(CONFIG, name=name))
+    run_jointly(lake, SCENARIO)
+    lake.refresh()
+    found = lake.sql(
+        "SELECT account[-1:], markets, lent_base, loss_base, alone_loss_base, contagion_base FROM joint_lenders"
+        " ORDER BY 1"
+    )
+    assert [tuple(map(int, row)) for row in found.fetchall()] == [
+        (1, 2, 50_000 * USD, 1_300 * USD, 0, 1_300 * USD),
+        (2, 1, 10_000 * USD, 0, 0, 0),
+    ]
+    shares = lake.sql("SELECT DISTINCT account[-1:], share FROM run_lenders WHERE market = 'one' ORDER BY 1").fetchall()
+    assert shares == [("1", 0.75), ("2", 0.25)]
 
 
 def test_a_joint_run_again_by_its_name(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ ROLES = {
         "coin",
     },
     "llamma": {"amm", "controller"},
-    "morpho-blue": {"morpho", "pre_liquidation_factory"},
+    "morpho-blue": {"morpho", "pre_liquidation_factory", "vault_factory", "vault_factory_1_1"},
     "compound-v2": {"comptroller"},
     "fraxlend": {"pair"},
     "liquity-v1": {"trove_manager"},

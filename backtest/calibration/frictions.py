@@ -23,6 +23,7 @@ from backtest.errors import UserError
 from backtest.scenario import Participation, Scenario
 from backtest.scenario.liquidators import Searcher
 
+GWEI = 10**9
 LEAST = 10
 """Liquidations that history must have on either side of the split; fewer say nothing about frictions."""
 
@@ -70,13 +71,18 @@ _KINDS = (
 )
 
 
-def priors_of(gain: float, size: float) -> tuple[Prior, ...]:
+def priors_of(gain: float, size: float, fees: tuple[float, float] | None = None) -> tuple[Prior, ...]:
     """Labelled assumptions, printed with every fit.
 
     Args:
         gain: what history's median liquidation took beyond the debt, units of the base currency.
         size: the debt that it repaid.
+        fees: the median base fee and the highest, gwei, the second above the first; None: of a cap on it nothing can be
+            learnt.
     """
+    cap = (
+        [Prior("gas_cap", "gwei", "assumed: from the median base fee to the highest", *fees, True, 0.5)] if fees else []
+    )
     return (
         Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.002, 20.0, log=True),
         Prior("overlooked", "% of accounts", "assumed", 2.0, 60.0, none=0.3),
@@ -89,6 +95,7 @@ def priors_of(gain: float, size: float) -> tuple[Prior, ...]:
         Prior("away", "", "the two ways that scenarios know", choices=("each", "together")),
         Prior("capital", "each", "assumed: once to 1,000 times the median debt", size, 1_000 * size, True, 0.6),
         *_KINDS,
+        *cap,
     )
 
 
@@ -136,6 +143,7 @@ def model_of(draw: Draw, *, unit: int) -> Participation:
         Searcher(
             name=f"searcher-{number}",
             capital=own,
+            gas_cap=round(draw.get("gas_cap", 0.0) * GWEI) or None,
             min_profit=round(draw.get("least_profit", 0.0) * unit),
             margin=round(draw.get("margin", 0.0) * 100),
         )

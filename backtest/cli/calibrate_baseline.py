@@ -52,8 +52,9 @@ WORDS = {
     "searchers": "searchers",
     "strategy": "strategy",
     "pair": "pair",
+    "gas_cap": "gas cap",
 }
-NOT_FITTED = "Not fitted: latency, gas policy and costs (as the scenario says), and how users respond (as in history)."
+NOT_FITTED = "Not fitted: latency and costs (as the scenario says), and how users respond (as in history)."
 
 
 def baseline(
@@ -73,12 +74,12 @@ def baseline(
 ) -> None:
     """Liquidators that resemble a market's history, as a set of weighted draws.
 
-    Draws of frictions (attention, least profit, margin, absence, capital, number, strategy, pair) are replayed over the
-    first part of history; those that show most nearly what it shows are kept, and tested on the part that is held out,
-    beside frictionless liquidators and a rate by the hour. The lake keeps the draws: compare, propose and sweep judge
-    the market's parameters under them from then on. With --out they are written as an ensemble, too. Where history has
-    fewer than 20 liquidations, name more markets of the protocol: they are pooled, and share one set of draws. If that
-    is not enough nothing is fitted or kept; the ensemble is of published figures, and says so.
+    Draws of frictions (attention, least profit, margin, absence, capital, number, strategy, pair, gas cap)
+    are replayed over the first part of history; those that show most nearly what it shows are kept, and tested on the
+    part that is held out, beside frictionless liquidators and a rate by the hour. The lake keeps the draws: compare,
+    propose and sweep judge the market's parameters under them from then on. With --out they are written as an ensemble,
+    too. Where history has fewer than 20 liquidations, name more markets of the protocol: they are pooled, and share one
+    set of draws. If that is not enough nothing is fitted or kept; the ensemble is of published figures, and says so.
 
     Examples:
 
@@ -191,6 +192,8 @@ def told(fit: Fit, seed: int) -> Iterator[str]:
         [_row(one) for one in known(fit.priors, fit.kept)],
     )
     yield NOT_FITTED
+    if fit.without_cap:
+        yield f"Of gas no policy is fitted: {fit.without_cap}."
     for one in fit.markets:
         if len(fit.markets) > 1:
             yield from ("", f"In {one.learn.market.name}:")

@@ -56,7 +56,7 @@ class Connected:
 
     Attributes:
         tokens: those that stand behind debt anywhere, by address. held: markets x tokens, collateral of accounts with
-            debt. debt: by market. owed: by owner and market.
+            debt. debt, bad: by market, of all accounts, and beyond an account's collateral. owed: by owner and market.
         supplied, lent: by market and token, everything that is supplied and owed.
         claims: (whose, on whom) to the value of deposits of one market that are collateral for debt in another.
     """
@@ -64,6 +64,7 @@ class Connected:
     tokens: tuple[Token, ...]
     held: tuple[tuple[int, ...], ...]
     debt: tuple[int, ...]
+    bad: tuple[int, ...]
     owed: Mapping[str, Mapping[str, int]]
     supplied: Mapping[tuple[str, Token], int]
     lent: Mapping[tuple[str, Token], int]
@@ -87,6 +88,7 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
     """Everything of some books that connects them."""
     held: dict[str, defaultdict[Token, int]] = {}
     debt: dict[str, int] = {}
+    bad: dict[str, int] = {}
     owed: defaultdict[str, dict[str, int]] = defaultdict(dict)
     supplied: defaultdict[tuple[str, Token], int] = defaultdict(int)
     lent: defaultdict[tuple[str, Token], int] = defaultdict(int)
@@ -94,8 +96,10 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
     for market in markets:
         book = market.book
         own = held[market.name] = defaultdict(int)
-        indebted = {one.account: one.debt_base for one in standings(views_of(book)) if one.debt_base}
+        stand = [one for one in standings(views_of(book)) if one.debt_base]
+        indebted = {one.account: one.debt_base for one in stand}
         debt[market.name] = market.units_up(sum(indebted.values()))
+        bad[market.name] = market.units_up(sum(max(0, one.debt_base - one.collateral_base) for one in stand))
         for account, owes in indebted.items():
             debts = owed[market.owner(account)]
             debts[market.name] = debts.get(market.name, 0) + market.units_up(owes)
@@ -111,5 +115,28 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
                         claims[market.name, market.claims[holding.asset][0]] += value
     tokens = tuple(sorted({token for own in held.values() for token in own}))
     rows = tuple(tuple(held[market.name][token] for token in tokens) for market in markets)
-    debts_of = tuple(debt[market.name] for market in markets)
-    return Connected(tokens, rows, debts_of, dict(owed), dict(supplied), dict(lent), dict(claims))
+    debts_of, bad_of = (tuple(each[market.name] for market in markets) for each in (debt, bad))
+    return Connected(tokens, rows, debts_of, bad_of, dict(owed), dict(supplied), dict(lent), dict(claims))
+
+
+def merged(each: Sequence[Connected]) -> Connected:
+    """Markets that were looked at one by one (each with one market), as if at once."""
+    tokens = tuple(sorted({token for one in each for token in one.tokens}))
+    owed: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for one in each:
+        for owner, debts in one.owed.items():
+            owed[owner] |= debts
+    places = [{token: place for place, token in enumerate(one.tokens)} for one in each]
+    return Connected(
+        tokens,
+        tuple(
+            tuple(one.held[0][place[token]] if token in place else 0 for token in tokens)
+            for one, place in zip(each, places, strict=True)
+        ),
+        tuple(one.debt[0] for one in each),
+        tuple(one.bad[0] for one in each),
+        dict(owed),
+        {key: value for one in each for key, value in one.supplied.items()},
+        {key: value for one in each for key, value in one.lent.items()},
+        {key: value for one in each for key, value in one.claims.items()},
+    )

@@ -2,7 +2,7 @@
 
 A log is kept only if it is exactly what Solidity emits for its event: number of topics, length of data, clean padding,
 values in range, at most 38 digits unless the argument is wide. Anything else is quarantined with the reason, whole.
-Events with ``string`` or ``bytes`` in their data go log by log through eth_abi; they are rare.
+Events with ``string``, ``bytes`` or ``bytes32[]`` in their data go log by log through eth_abi; they are rare.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from backtest.abi import Argument, EventAbi, column_type, event_schema, parse_event
+from backtest.abi import WORDS, Argument, EventAbi, column_type, event_schema, parse_event
 from backtest.fetch.rpc import Log
 from backtest.model import EventSpec
 from backtest.tables import ADDRESS, AMOUNT, QUARANTINE, RAW_KEY, WORD
@@ -390,7 +390,7 @@ def _build(words: Words, argument: Argument, wide: bool) -> pa.Array:
 
 
 def _decode_slowly(logs: Logs, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
-    """Log by log, for events with text or bytes in their data."""
+    """Log by log, for events with text, bytes or an array in their data."""
     from eth_abi.abi import decode as abi_decode
     from eth_abi.exceptions import DecodingError
 
@@ -417,7 +417,10 @@ def _decode_slowly(logs: Logs, spec: EventSpec, abi: EventAbi, reasons: dict[int
             reasons[row] = problem
             continue
         fits[row] = True
-        texts = dict(zip((a.column for a in abi.data), found, strict=True))
+        texts = {
+            argument.column: b"".join(value) if argument.type == WORDS else value
+            for argument, value in zip(abi.data, found, strict=True)
+        }
         for argument in abi.arguments:
             values[argument.column].append(
                 words[argument.column] if argument.column in words else texts[argument.column]

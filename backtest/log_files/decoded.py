@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from backtest import foreign
-from backtest.abi import Argument, EventAbi, parse_event
+from backtest.abi import WORDS, Argument, EventAbi, parse_event
 from backtest.errors import UserError, did_you_mean
 from backtest.fetch.decode import topic0
 from backtest.foreign import Unreadable, shown
@@ -28,6 +28,7 @@ from backtest.model import EventSpec
 _NAMED = re.compile(r"(?:^|[^A-Za-z0-9])(?:evt|event)_([A-Za-z0-9].*)$", re.IGNORECASE)
 _INTEGER = re.compile(r"-?[0-9]{1,78}", re.ASCII)
 _WORD = 1 << 256
+_LISTED = re.compile(r"0x([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class EventTable:
                 columns.append([value or "" for value in column.to_pylist()])
             elif argument.type == "bytes":
                 columns.append(c.data_of(self._column(argument, batch), argument.name).to_pylist())
+            elif argument.type == WORDS:
+                columns.append([_listed(value, row, argument) for row, value in _values(self._column(argument, batch))])
             else:
                 columns.append(self._words(argument, batch, rows))
         kinds = [argument.type if argument.dynamic else "bytes32" for argument in self.abi.data]
@@ -243,6 +246,24 @@ def _values(column: Any) -> list[tuple[int, Any]]:
 def _complete(column: Any, argument: Argument) -> None:
     if column.null_count:
         raise c.Wrong(int(np.flatnonzero(np.asarray(column.is_null()))[0]), f"{argument.name} is missing")
+
+
+def _listed(value: Any, row: int, argument: Argument) -> list[bytes]:
+    """The words of an array: a list of bytes or hex, or text in which they stand one after another."""
+    if value is None or value == "":
+        raise c.Wrong(row, f"{argument.name} is missing")
+    if isinstance(value, str):
+        if _LISTED.sub("", value).strip("[]{}\"', \t\n"):
+            raise c.Wrong(row, f"{argument.name} '{shown(value, 60)}' is no list of 32-byte words in hex")
+        return [bytes.fromhex(word) for word in _LISTED.findall(value)]
+    words = []
+    for each in value if isinstance(value, list) else [value]:
+        found = _LISTED.fullmatch(each) if isinstance(each, str) else None
+        word = bytes.fromhex(found[1]) if found else each
+        if not isinstance(word, bytes) or len(word) != 32:
+            raise c.Wrong(row, f"{argument.name} '{shown(str(value), 60)}' is no list of 32-byte words")
+        words.append(word)
+    return words
 
 
 def _integer(value: Any, row: int, argument: Argument) -> int:

@@ -38,6 +38,12 @@ class Bidders(Protocol):
         """The first time after ``now`` (seconds) at which others may be there, or the same with other costs."""
         ...
 
+    def bidding_from(self, account: AccountId, lot: int, now: int) -> int:
+        """The first of the times that ``bidding_changes`` says, asked for again at each of them, at which anybody may
+        be there for this lot: at those before it nobody is.
+        """
+        ...
+
 
 class Opportunity(Struct, frozen=True):
     """Something a liquidator can do now, and what it does.

@@ -2,5 +2,5 @@
 anything.
 """
 
-ENGINE_VERSION = "8"
+ENGINE_VERSION = "9"
 """Part of every run id: a change to what a replay does needs a new one."""

@@ -45,7 +45,7 @@ from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.competition.purse import Till
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.deferred import Deferred
-from backtest.replay.measure import Measure
+from backtest.replay.measure import Measure, Onlooker
 from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.mechanisms.offers import Offers
@@ -88,6 +88,7 @@ def replay(
     start: Start[State] | None = None,
     base_fees: BaseFees = NO_FEES,
     response: PriceResponse | None = None,
+    onlooker: Onlooker | None = None,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -101,6 +102,7 @@ def replay(
         base_fees: of history's blocks, for costs that ask for them.
         response: prices that answer to what is sold; None: history's, whatever is sold. From a common start no pool
             is followed.
+        onlooker: who looks at the book on the way.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
@@ -118,6 +120,7 @@ def replay(
             start,
             base_fees,
             response,
+            onlooker=onlooker,
         )
         reported = engine.result.events
         reader = engine.transactions()
@@ -168,6 +171,7 @@ class Engine(Generic[State]):
         deposits: Deposits | None = None,
         claims: Claims | None = None,
         without: frozenset[AccountId] = frozenset(),
+        onlooker: Onlooker | None = None,
     ) -> None:
         refuse_joint(scenario)
         if start is not None and without:
@@ -207,7 +211,7 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets), without)
-        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside, onlooker)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
         begin = timeline.timestamp_from(first)

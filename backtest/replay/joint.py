@@ -22,6 +22,7 @@ from backtest.replay.claims import Claims, Deposits
 from backtest.replay.competition.gas import NEVER, NO_FEES, BaseFees
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.engine import Engine, mechanism_for
+from backtest.replay.measure import Onlooker
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
@@ -43,7 +44,7 @@ class JointPart:
     another of the markets (name), and on which token there; one on a market that is not there is an asset as any.
     ``start``: where it goes on from a book that stands; ``backed``: what is supplied there, and debt without cover,
     base units, where that is known. ``without``: accounts that nobody liquidates, and whose debt without cover is no
-    loss to those who hold claims; not with a ``start``.
+    loss to those who hold claims; not with a ``start``. ``onlooker``: who looks at its book on the way.
     """
 
     protocol: LendingProtocol[Any]
@@ -57,6 +58,7 @@ class JointPart:
     start: Start[Any] | None = None
     backed: tuple[int, int] | None = None
     without: frozenset[AccountId] = frozenset()
+    onlooker: Onlooker | None = None
 
 
 def replay_jointly(
@@ -170,6 +172,7 @@ class _Lane:
             deposits=link[0],
             claims=link[1],
             without=part.without,
+            onlooker=part.onlooker,
         )
         self.claims = link[1]
         self._reader: Reader = self.engine.transactions()

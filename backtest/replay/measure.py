@@ -4,8 +4,8 @@ horizon.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Generic, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, cast
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
@@ -24,6 +24,15 @@ FEW = 4
 """Fewer accounts are valued one by one: arrays would take longer."""
 
 
+class Onlooker(NamedTuple):
+    """Blocks of a replay (increasing, up to the window's end), and who looks at the book at the end of each. A look
+    changes nothing.
+    """
+
+    blocks: tuple[int, ...]
+    look: Callable[[Book[Any]], None]
+
+
 class Measure(Generic[State]):
     """Sums of one replay from the scenario's first block on, and where they are read off."""
 
@@ -34,6 +43,7 @@ class Measure(Generic[State]):
         scenario: Scenario,
         samples: int,
         outside: Mapping[tuple[AccountId, AssetId], int],
+        onlooker: Onlooker | None = None,
     ) -> None:
         self._book, self._timeline, self._taken_out = book, timeline, outside
         self._first = scenario.from_block or 0
@@ -46,6 +56,8 @@ class Measure(Generic[State]):
         self.last = ahead[-1][1]
         """The last block that any horizon needs."""
         self._samples = timeline.sample_blocks(samples, self._first, self.end)[::-1]
+        self._looks = list(onlooker.blocks[::-1]) if onlooker is not None else []
+        self._look = None if onlooker is None else onlooker.look
         self.totals: list[MarketTotals] = []
         self.horizons: list[Horizon] = []
         self._sums = {"liquidations": 0, "deficits": 0, "repaid_base": 0, "seized_base": 0, "protocol_fee_base": 0}
@@ -57,12 +69,13 @@ class Measure(Generic[State]):
     @property
     def reads(self) -> list[int]:
         """The blocks before which something is still to be read, increasing; nothing is after the last."""
-        return sorted({block + 1 for block in (*self._samples, *(block for _, block in self._ahead))})
+        return sorted({block + 1 for block in (*self._samples, *self._looks, *(block for _, block in self._ahead))})
 
     @property
     def next_read(self) -> int:
         """The block at whose end something is read next; the last where nothing is."""
-        return min((*self._samples[-1:], *(block for _, block in self._ahead[-1:])), default=self.last)
+        ahead = (block for _, block in self._ahead[-1:])
+        return min((*self._samples[-1:], *self._looks[-1:], *ahead), default=self.last)
 
     @property
     def is_over(self) -> bool:
@@ -129,9 +142,17 @@ class Measure(Generic[State]):
     def pass_to(self, block: int) -> None:
         """Read off what ends before ``block``: samples, then horizons."""
         while self._samples and self._samples[-1] < block:
+            self._look_to(self._samples[-1])
             self._book.now = self._timeline.clock_at(self._samples.pop())
             self.totals.append(self._take()[0])
             self._peaked(self.totals[-1].bad_debt_base)
+        self._look_to(block)
+
+    def _look_to(self, block: int) -> None:
+        """Whoever looks sees what ends before ``block``."""
+        while self._look is not None and self._looks and self._looks[-1] < block:
+            self._book.now = self._timeline.clock_at(self._looks.pop())
+            self._look(self._book)
 
     @property
     def next_horizon(self) -> int:
@@ -147,6 +168,7 @@ class Measure(Generic[State]):
     def take_horizon(self) -> None:
         """The outcome at the next horizon."""
         label, block = self._ahead.pop()
+        self._look_to(block + 1)
         self._book.now = self._timeline.clock_at(block)
         totals, equity = self._take()
         self._peaked(totals.bad_debt_base)

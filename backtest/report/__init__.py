@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from backtest.report import competition, joint, selection, tables
+from backtest.report import competition, joint, joint_network, selection, tables
 from backtest.report.selection import Query, Row, Selection, printable
 
 if TYPE_CHECKING:
@@ -59,9 +59,17 @@ def opportunities_of(lake: Lake, run_id: str, *, market: str) -> list[str]:
 
 
 def joint_of(lake: Lake, joint_id: str) -> str:
-    """A printed table of what the markets of a joint replay lose together and alone, and what it says."""
+    """Printed tables of what the markets of a joint replay lose together and alone, what that says, and what connects
+    them.
+    """
+    from backtest.report.text import WIDTH
+
     query = _query(lake)
-    return f"{tables.as_text(joint.table(query, joint_id))}\n\n{joint.sentence(query, joint_id)}"
+    network, said = joint_network.tables_of(query, joint_id)
+    lines = [tables.as_text(joint.table(query, joint_id)), "", joint.sentence(query, joint_id)]
+    for title, table in network:
+        lines += ["", title, tables.as_text(table)]
+    return "\n".join([*lines, *(["", *wrap(said, WIDTH)] if network else [])])
 
 
 def ranking_of(lake: Lake, joint_id: str) -> str:

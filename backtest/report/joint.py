@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backtest.report import joint_network
 from backtest.report.selection import Query, Row, Selection
 from backtest.report.tables import MISSING, Table, count, money
 
@@ -19,7 +20,8 @@ OF_RUNS = "SELECT DISTINCT joint_id, name FROM joints WHERE run_id IN $runs ORDE
 @dataclass(frozen=True, slots=True)
 class JointSection:
     """The page's part on one joint replay; ``currency`` is what its amounts are in. ``ranks``: who matters to it, and
-    ``ranked`` what that rests on; None where nobody was left out.
+    ``ranked`` what that rests on; None where nobody was left out. ``network``: what connects the markets, and
+    ``connected`` what that rests on.
     """
 
     joint_id: str
@@ -28,6 +30,8 @@ class JointSection:
     losses: Table
     ranks: Table | None
     ranked: str
+    network: list[tuple[str, Table]]
+    connected: str
 
 
 def sections(selection: Selection) -> list[JointSection]:
@@ -37,7 +41,10 @@ def sections(selection: Selection) -> list[JointSection]:
         losses = selection.query(LOSSES.replace("$joint", row["joint_id"]))
         if losses:
             made, (ranks, ranked) = table(selection.query, row["joint_id"]), ranking(selection.query, row["joint_id"])
-            found.append(JointSection(row["joint_id"], row["name"], losses[0]["currency"], made, ranks, ranked))
+            network, said = joint_network.tables_of(selection.query, row["joint_id"])
+            found.append(
+                JointSection(row["joint_id"], row["name"], losses[0]["currency"], made, ranks, ranked, network, said)
+            )
     return found
 
 

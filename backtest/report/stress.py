@@ -19,7 +19,7 @@ from backtest.report.selection import Query, Row, printable
 from backtest.report.settling import settling
 from backtest.report.stress_markets import LOSSES, MEMBERS
 from backtest.report.tables import MISSING, Table
-from backtest.risk.tail import TailRisk, convergence, tail_risk
+from backtest.risk.tail import TailRisk, adjusted, convergence, tail_risk
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -107,6 +107,8 @@ class StressView:
             ("Losses of each case", self._losses()),
             ("Each market with the others, and alone", stress_markets.markets(self.rows(LOSSES), self._money)),
             ("Value at risk and expected shortfall of bad debt", self._risk()),
+            ("Bad debt with what selling costs at the stated depth: liquidity-adjusted", self._liquidity()),
+            ("Runs on deposits, and liquidations that could not be paid", self._withdrawals()),
             ("The 99th percentile over the first paths: how it settles", self._convergence()),
             (
                 "Both sides of what the scenario changes, means over the paths",
@@ -163,6 +165,63 @@ class StressView:
                     )
                 )
         return Table(("Case, percentile", "VaR", "95 % interval", "ES", "95 % interval", "Paths\nbeyond"), tuple(rows))
+
+    def _liquidity(self) -> Table:
+        """Of cases with enough paths, where depth is stated."""
+        means = {
+            row["ordinal"]: row
+            for row in self.rows("SELECT * FROM stress_liquidity WHERE stress_id = $stress AND level = 9900")
+        }
+        rows = []
+        for row in self._cases():
+            if row["paths"] < FEW or row["ordinal"] not in means:
+                continue
+            losses = adjusted(self.losses(row["ordinal"]), self._selling(row["ordinal"]))
+            mean = means[row["ordinal"]]
+            for level in LEVELS:
+                found = tail_risk(losses, level)
+                rows.append(
+                    (
+                        f"{row['case_name']}, {level / 100:g} %",
+                        self._money(found.var),
+                        self._between(found.var_low, found.var_high),
+                        self._money(found.es),
+                        self._between(found.es_low, found.es_high),
+                        *(self._money(mean[f"{name}_mean_base"]) for name in ("sold", "left", "unstated")),
+                    )
+                )
+        header = ("Case, percentile", "VaR", "95 % interval", "ES", "95 % interval")
+        return Table((*header, "Lost by selling,\nmean", "By selling\nthe rest", "Of unknown\ndepth"), tuple(rows))
+
+    def _withdrawals(self) -> Table:
+        """By case and asset; several markets by name."""
+        found = self.rows(
+            "SELECT * FROM stress_withdrawals WHERE stress_id = $stress ORDER BY ordinal, of_market, short_most_base"
+            " DESC, utilisation_most DESC NULLS LAST, asset"
+        )
+        several = len({row["of_market"] for row in found}) > 1
+        rows = [
+            (
+                f"{row['case_name']}: {row['asset']}{' of ' + row['of_market'] if several else ''}",
+                tables.count(row["withheld_paths"]),
+                *(_part(row[name]) for name in ("withheld_mean", "withheld_most", "utilisation_most")),
+                tables.count(row["short_paths"]),
+                f"{row['short_accounts']:,.1f}",
+                self._money(row["short_most_base"]),
+            )
+            for row in found
+            if row["withheld_paths"] or row["short_paths"] or (row["utilisation_most"] or 0) > 0
+        ]
+        header = ("Case: asset", "Paths that\nwithhold", "Withheld,\nmean", "most", "Utilisation,\nmost")
+        return Table((*header, "Paths with\nunpaid calls", "Accounts,\nmean", "Collateral,\nmost"), tuple(rows))
+
+    def _selling(self, ordinal: int) -> list[int]:
+        """What selling costs on each path of a case, in order of their numbers, base units."""
+        rows = self.rows(
+            "SELECT s.sold_base + s.left_base AS loss FROM stress_selling AS s JOIN stress_paths AS p USING (stress_id,"
+            f" ordinal, path) WHERE stress_id = $stress AND ordinal = {int(ordinal)} AND p.error IS NULL ORDER BY path"
+        )
+        return [int(row["loss"]) for row in rows]
 
     def _convergence(self) -> Table:
         rows = []
@@ -417,6 +476,10 @@ def _quantity(field: str, title: str) -> Spec:
         "scale": {"zero": False},
         "axis": {"format": ",.4~g", "tickCount": 5},
     }
+
+
+def _part(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1%}"
 
 
 def _pair(row: Row) -> str:

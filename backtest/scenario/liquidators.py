@@ -129,6 +129,10 @@ class Contest(Strict, frozen=True):
     """Share of accounts that nobody watches, basis points: they are on nobody's list, whatever they offer."""
     overlooked_for: int = 86_400
     """Seconds: whether an account is overlooked is drawn anew for each such stretch of time."""
+    reaction: int = 0
+    """Seconds between the moment at which an account comes on offer and the first at which anybody can act on it: a
+    latency that nobody beats. An auction that opens anyway, and bids in it, are not held back.
+    """
     partial: int = 0
     """How probable it is that a call asks for a part only of what the rules allow, each part alike, basis points."""
     looks: Literal["any-change", "price-update"] = "any-change"
@@ -153,6 +157,7 @@ class Contest(Strict, frozen=True):
         share(liquidators__overlooked=self.overlooked, liquidators__partial=self.partial)
         at_least(1, liquidators__max_calls=self.max_calls, liquidators__block_seconds=self.block_seconds)
         at_least(1, liquidators__absence=self.absence, liquidators__overlooked_for=self.overlooked_for)
+        at_least(0, liquidators__reaction=self.reaction)
 
     @property
     def each(self) -> tuple[Searcher, ...]:
@@ -181,8 +186,12 @@ class Contest(Strict, frozen=True):
 
     @property
     def habits(self) -> str:
-        """Whom they overlook and how much they ask for, in words; nothing where that is nobody and all there is."""
+        """How soon they can act, whom they overlook and how much they ask for, in words; nothing where that is at once,
+        nobody and all there is.
+        """
         said = []
+        if self.reaction:
+            said.append(f"nobody acts within {self.reaction} s of an account's coming on offer")
         if self.overlooked:
             said.append(
                 f"{self.overlooked / 100:g} % of accounts are overlooked, for stretches of"

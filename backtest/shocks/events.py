@@ -234,19 +234,26 @@ class WhaleExit(StressEvent, frozen=True, tag="whale-exit"):
 
 
 class SuppliersExit(StressEvent, frozen=True, tag="suppliers-exit"):
-    """The largest suppliers of some assets who owe nothing take out a share of what all such suppliers hold, as far as
-    there is liquidity: what is left is borrowed out, and collateral that is seized can hardly be paid.
+    """The largest suppliers of some assets who owe nothing take out a share of what all such suppliers hold, at once or
+    in equal parts over a time, as far as there is liquidity: what is left is borrowed out, and collateral that is
+    seized can hardly be paid.
     """
 
     source: ClassVar[str] = "outflows of 8 to 10 billion USD after rsETH, 18 April 2026: pools at full utilisation"
     assets: tuple[str, ...]
     share: Span
     at: Span = (0, 0)
+    lasts: Span = (0, 0)
+    """From the first part to the last, one in each step."""
 
     def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
         step = min(path.steps, _between(draw, self.at) // panel.step + 1)
-        share = _between(draw, self.share)
-        path.leaves.extend((step, asset, min(share, BPS)) for asset in columns(panel, self.assets))
+        share = min(BPS, _between(draw, self.share))
+        lasts = _between(draw, self.lasts) if any(self.lasts) else 0
+        parts = min(lasts // panel.step, path.steps - step) + 1
+        for place in range(parts):
+            part = share * (place + 1) // parts - share * place // parts
+            path.leaves.extend((step + place, asset, part) for asset in columns(panel, self.assets))
         path.leaves.sort()
 
 

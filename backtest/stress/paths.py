@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,8 @@ from backtest.results import Material
 from backtest.scenario import Competitive, Scenario
 from backtest.shocks import Panel, StressPath, Suite
 from backtest.shocks.models import Fit
+from backtest.stress.runs import Leaving, unpaid_rows
+from backtest.stress.selling import selling_of
 from backtest.sweep.worker import VERSIONS, Done, materials_in
 from backtest.units import BPS
 
@@ -107,10 +110,11 @@ class PathTask:
             return Done(self.run_id, None, " ".join(f"{type(error).__name__}: {error}".split()))
         rows = [self._row(prepared, number) for number in self.numbers]
         common = {"stress_id": self.stress_id, "market": prepared.standing.market.name, "ordinal": self.case}
-        apart = [each for row in rows for each in row.get("markets", ())]
         tables = {"stress_paths": as_table(STRESSES["stress_paths"], rows, common)}
-        if apart:
-            tables["stress_markets"] = as_table(STRESSES["stress_markets"], apart, common)
+        for name in BESIDE:
+            beside = [each for row in rows for each in row.get(name, ())]
+            if beside:
+                tables[f"stress_{name}"] = as_table(STRESSES[f"stress_{name}"], beside, common)
         return Done(self.run_id, tables, None)
 
     def _row(self, prepared: Prepared, number: int) -> dict[str, Any]:
@@ -123,13 +127,13 @@ class PathTask:
 
 
 def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
-    """What one path came to: a row of ``stress_paths``; of several markets their sum, and under ``markets`` the rows of
-    ``stress_markets``.
+    """What one path came to: a row of ``stress_paths``, of several markets their sum; and under each name of ``BESIDE``
+    the rows of that table.
     """
     path = prepared.path(case, number)
     lowest = np.exp(np.log(np.maximum(path.market, 1e-12)).min(axis=0))
     moved = int(np.argmin(lowest)) if len(lowest) else None
-    figures, apart = ended(path, prepared)
+    figures, beside = ended(path, prepared)
     return {
         "path": number,
         **figures,
@@ -138,32 +142,61 @@ def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
         "gas_most": round(float(path.gas.max()) * BPS),
         "depth_least": round(float(path.depth.min()) * BPS),
         "error": None,
-        "markets": [{"path": number, **row} for row in apart],
+        **{name: [{"path": number, **row} for row in rows] for name, rows in beside.items()},
     }
 
 
-def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """The figures of a path's end; of several markets their sum, each rounded up, and what each came to beside its
-    path alone.
+def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
+    """The figures of a path's end; of several markets their sum, each rounded up. And rows beside, by table (of
+    ``BESIDE``): what each of several markets came to and comes to alone, what selling costs where the scenario states
+    depth, what suppliers who leave get, and liquidations that could not be paid.
     """
+    scenario = prepared.asked.suite.scenario
+    owns = prepared.members or (prepared,)
+    leaving = [Leaving(own.standing, _withdrawals(path, own), path.steps) for own in owns]
+    if prepared.members:
+        outcomes, response = together(path, prepared, leaving)
+    else:
+        response = prepared.standing.response(scenario)
+        outcomes = [carried(path, prepared, response, leaving[0])]
+    beside: dict[str, list[dict[str, Any]]] = {name: [] for name in BESIDE}
+    if scenario.costs.slippage or scenario.impact.assets:
+        beside["selling"] = [_selling(list(zip(outcomes, owns, strict=True)), path, response)]
+    for found, own, left in zip(outcomes, owns, leaving, strict=True):
+        name = own.standing.market.name
+        beside["runs"] += [{"of_market": name, **row} for row in left.rows(found)]
+        for row in unpaid_rows(found):
+            beside["unpaid"].append({"of_market": name, **row, "value_base": in_first_up(own, row["value_base"])})
     if not prepared.members:
-        return _figures(carried(path, prepared).horizons[0]), []
-    joint = [
-        _figures(each.horizons[0], own) for each, own in zip(together(path, prepared), prepared.members, strict=True)
-    ]
-    rows = []
-    for place, (found, own) in enumerate(zip(joint, prepared.members, strict=True)):
+        return _figures(outcomes[0].horizons[0]), beside
+    joint = [_figures(each.horizons[0], own) for each, own in zip(outcomes, owns, strict=True)]
+    for place, (figures, own) in enumerate(zip(joint, owns, strict=True)):
         alone = _figures(carried(_seen(path, own), own).horizons[0], own)
-        rows.append(
+        beside["markets"].append(
             {"place": place, "of_market": own.standing.market.name}
-            | {name: found[name] for name in BESIDE}
-            | {f"alone_{name}": alone[name] for name in BESIDE}
+            | {name: figures[name] for name in OF_EACH}
+            | {f"alone_{name}": alone[name] for name in OF_EACH}
         )
-    return {name: sum(each[name] for each in joint) for name in joint[0]}, rows
+    return {name: sum(each[name] for each in joint) for name in joint[0]}, beside
 
 
-BESIDE = ("liquidations", "repaid_base", "bad_debt_base")
+def _selling(
+    paths: Sequence[tuple[Replay[Any], Prepared]], path: StressPath, response: PriceResponse | None
+) -> dict[str, int]:
+    """What selling costs over the markets of a path, in base units of the first one, each rounded up."""
+    total: Counter[str] = Counter()
+    for each, own in paths:
+        terms = harsher(own.asked.suite.scenario, path)
+        found = selling_of(each, terms, own.standing.timestamp, response)
+        for name in ("sold", "left", "unstated"):
+            total[f"{name}_base"] += in_first_up(own, getattr(found, name))
+    return dict(total)
+
+
+OF_EACH = ("liquidations", "repaid_base", "bad_debt_base")
 """What is told of each market of several."""
+BESIDE = ("markets", "selling", "runs", "unpaid")
+"""Tables that have rows of a path beside that of ``stress_paths``, where there is something to tell."""
 
 
 def _figures(end: Horizon, own: Prepared | None = None) -> dict[str, int]:
@@ -190,11 +223,15 @@ def in_first_up(own: Prepared, base: int) -> int:
     return -(-base * up // down)
 
 
-def together(path: StressPath, prepared: Prepared) -> list[Replay[Any]]:
-    """A path of several markets: one clock, one set of prices, one purse, claims on each other."""
+def together(
+    path: StressPath, prepared: Prepared, leaving: Sequence[Leaving]
+) -> tuple[list[Replay[Any]], PriceResponse | None]:
+    """A path of several markets: one clock, one set of prices, one purse, claims on each other; and the prices where
+    they answer. ``leaving``: who looks at each.
+    """
     terms = harsher(prepared.asked.suite.scenario, path)
     parts = []
-    for own in prepared.members:
+    for own, left in zip(prepared.members, leaving, strict=True):
         assert own.member is not None
         parts.append(
             own.standing.part(
@@ -203,12 +240,13 @@ def together(path: StressPath, prepared: Prepared) -> list[Replay[Any]]:
                 worth=Fraction(*own.member.worth),
                 claims={AssetId(asset): (market, token) for asset, market, token in own.member.claims},
                 backed=own.standing.backed if own.backs else None,
+                onlooker=left.onlooker,
             )
         )
     markets = [own.standing.market for own in prepared.members]
     response = PriceResponse(terms.impact, markets, ()) if terms.impact.assets else None
     shared = terms.joint is not None and terms.joint.purse == "shared"
-    return replay_jointly(parts, purse=purse_of(terms) if shared else None, response=response)
+    return replay_jointly(parts, purse=purse_of(terms) if shared else None, response=response), response
 
 
 def _seen(path: StressPath, own: Prepared) -> StressPath:
@@ -221,9 +259,13 @@ def _seen(path: StressPath, own: Prepared) -> StressPath:
     return dataclasses.replace(path, market=path.market / path.market[:, [column]], oracle=oracle)
 
 
-def carried(path: StressPath, prepared: Prepared) -> Replay[Any]:
-    """The book at the path's end, and what happened on the way."""
-    return prepared.standing.along(lying(path, prepared), harsher(prepared.asked.suite.scenario, path))
+def carried(
+    path: StressPath, prepared: Prepared, response: PriceResponse | None = None, leaving: Leaving | None = None
+) -> Replay[Any]:
+    """The book at the path's end, and what happened on the way. ``response``: as that of ``StandingBook.along``."""
+    terms = harsher(prepared.asked.suite.scenario, path)
+    onlooker = None if leaving is None else leaving.onlooker
+    return prepared.standing.along(lying(path, prepared), terms, response=response, onlooker=onlooker)
 
 
 def lying(path: StressPath, prepared: Prepared) -> Lying:
@@ -319,17 +361,26 @@ def _standing(material: Material, block: int, scenario: Scenario) -> StandingBoo
 
 
 def _withdrawals(path: StressPath, prepared: Prepared) -> list[Withdrawal]:
-    """The largest suppliers first, the last of them in part; as many as a step has places for."""
+    """The largest suppliers first, the last of them in part, each step going on where the one before ended; as many as
+    a step has places for.
+    """
     found = []
+    in_step = Counter(step for step, _, _ in path.leaves)
+    shares: Counter[int] = Counter()
+    gone: Counter[int] = Counter()
     for step, column, share in path.leaves:
         asset = prepared.assets[column]
         held = prepared.standing.suppliers.get(asset, ()) if asset is not None else ()
-        left = sum(scaled for _, scaled, _ in held) * share // BPS
-        for account, scaled, amount in held[: (SPACE - 2) // len(path.leaves)]:
-            part = min(scaled, left)
-            left -= part
-            if part and asset is not None:
+        shares[column] = min(BPS, shares[column] + share)
+        until, before, places = sum(scaled for _, scaled, _ in held) * shares[column] // BPS, 0, 0
+        for account, scaled, amount in held:
+            part = min(before + scaled, until) - max(before, gone[column])
+            before += scaled
+            if part > 0 and asset is not None and places < (SPACE - 2) // in_step[step]:
                 found.append(Withdrawal(step, account, asset, part, amount * part // scaled))
+                gone[column], places = max(before - scaled, gone[column]) + part, places + 1
+            if before >= until:
+                break
     return found
 
 

@@ -127,7 +127,7 @@ def totals(prepared: Prepared) -> tuple[int, int, int]:
 def members_rows(prepared: Prepared) -> list[dict[str, Any]]:
     """Rows of ``stress_members``."""
     still = StressPath.still(prepared.asked.suite.steps, len(prepared.panel.assets))
-    _, rows = ended(still, prepared)
+    rows = ended(still, prepared)[1]["markets"]
     found = []
     for one, row in zip(prepared.members, rows, strict=True):
         assert one.member is not None

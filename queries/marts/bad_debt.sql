@@ -26,15 +26,6 @@ WITH placed AS (
     JOIN markets AS m ON m.market = e.market
     JOIN assets AS s ON s.market = e.market AND s.asset_id = e.asset_id
     ASOF LEFT JOIN placed AS p ON p.market = e.market AND p.asset_id = e.asset_id AND e.block_number * 4294967296 + e.log_index >= p.place
-), shares AS (
-    SELECT *, sum(held * price) OVER whole AS all_held, sum(owed * price) OVER whole AS all_owed, bool_and(price IS NOT NULL) OVER whole AS known
-    FROM positions
-    WINDOW whole AS (PARTITION BY market, account_id)
-), standing AS (
-    -- Of an account of which a price is missing nobody can say whether what it holds covers what it owes: a row without an amount.
-    SELECT *, CASE WHEN known THEN greatest(1 - all_held / all_owed, 0) END AS uncovered
-    FROM shares
-    WHERE owed > 0 AND (NOT known OR all_owed > all_held)
 )
 SELECT e.protocol, e.chain_id, e.market, e.kind, e.block_number, e.timestamp, e.seq, e.account_id, a.account, e.asset_id, e.asset, e.symbol, e.amount,
     e.amount * e.price * d.usd AS amount_usd, d.usd_from, CASE WHEN e.price IS NULL THEN 'price' WHEN d.usd IS NULL THEN 'dollars' END AS missing
@@ -43,5 +34,6 @@ LEFT JOIN accounts AS a ON a.market = e.market AND a.account_id = e.account_id
 ASOF LEFT JOIN dollars AS d ON d.market = e.market AND e.block_number >= d.block_number
 UNION ALL
 SELECT protocol, chain_id, market, 'standing', block_number, timestamp, NULL, account_id, account, asset_id, asset, symbol,
-    owed * uncovered, debt_usd * uncovered, usd_from, CASE WHEN NOT known THEN 'price' ELSE missing END
-FROM standing
+    owed * uncovered, debt_usd * uncovered, usd_from, CASE WHEN uncovered IS NULL THEN 'price' ELSE missing END
+-- Of an account of which a price is missing nobody can say whether what it holds covers what it owes: a row without an amount.
+FROM positions_covered WHERE owed > 0 AND coalesce(uncovered > 0, true)

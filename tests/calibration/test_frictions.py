@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.baseline import _parts, _split
+from backtest.baseline import FitWindow, Packed, _fees_to_cap, _parts, _split
 from backtest.calibration import frictions as f
 from backtest.calibration import shown as s
 from backtest.calibration.ensemble import ensemble_text
 from backtest.calibration.fitting import Floats
 from backtest.errors import UserError
 from backtest.foreign import toml_value
+from backtest.replay.competition.gas import BaseFees, fees_within
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Costs, Gas, Participation, Scenario, Slippage
@@ -92,6 +93,42 @@ def test_weights_undo_how_draws_were_drawn() -> None:
     patient = np.array([one["strategy"] == "patient" for one in every])
     assert weights[patient].sum() == pytest.approx(1 / 3, abs=0.09)
     assert patient[len(first) :].mean() > 0.6  # they do lie around the kept ones
+
+
+def test_a_cap_on_the_base_fee_is_fitted_where_there_is_one_to_be_above() -> None:
+    """Between the median and the highest; and the model is told in wei."""
+    prior = f.priors_of(500.0, 8_000.0, (20.0, 400.0))[-1]
+    assert (prior.name, prior.low, prior.high) == ("gas_cap", 20.0, 400.0)
+    assert "gas_cap" not in {each.name for each in PRIORS}
+    draw = f.first_draws(PRIORS, 0, 1)[0]
+    assert {each.gas_cap for each in f.model_of({**draw, "gas_cap": 37.5}, unit=USD).each} == {37_500_000_000}
+    assert {each.gas_cap for each in f.model_of({**draw, "gas_cap": 0.0}, unit=USD).each} == {None}
+
+
+def test_base_fees_of_the_blocks_learnt_from_bound_the_cap_or_say_why_there_is_none() -> None:
+    gwei = 10**9
+    seen = s.Shown(**dict.fromkeys(s.NAMES, 1.0))
+    packed, gas = Packed("made up", "", 1), Scenario(costs=Costs(gas=Gas()))
+
+    def asked(*fees: int) -> tuple[tuple[float, float] | None, str]:
+        windows = [FitWindow(packed, 0, 9, 0, 120, seen, seen, (), 1, part) for part in (fees[:2], fees[2:])]
+        return _fees_to_cap(windows, gas)
+
+    assert asked(10 * gwei, 30 * gwei, 20 * gwei, 90 * gwei) == ((25.0, 90.0), "")
+    assert asked(0, 0, 0, 90 * gwei, 30 * gwei) == ((30.0, 90.0), "")  # none is below the lowest that is one
+    assert asked(0, 0, 0)[1] == "no base fee above zero is known in the blocks learnt from"
+    assert "never rises above its median of 30 gwei" in asked(30 * gwei, 30 * gwei, 5 * gwei)[1]
+    assert _fees_to_cap([], Scenario())[1].startswith("gas costs nothing")
+
+
+def test_base_fees_that_hold_one_after_the_other() -> None:
+    history, market = BaseFees([0, 100, 200, 300], [5, 7, 9, 11]), HISTORY.market
+    assert fees_within(Gas(), market, history, 150, 299) == (7, 9)
+    assert fees_within(Gas(), market, history, 100, 300) == (7, 9, 11)
+    assert fees_within(Gas(fee="constant", base_fee=3), market, history, 100, 300) == (3,)
+    spike = Gas(spike=2, spike_from="1970-01-01T00:02:00", spike_until="1970-01-01T00:04:00")
+    assert fees_within(spike, market, history, 150, 299) == (14, 18, 9)
+    assert fees_within(None, market, history, 100, 300) == ()
 
 
 def test_a_stopped_draw_is_never_kept_and_too_many_are_refused() -> None:

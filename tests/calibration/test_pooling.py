@@ -11,11 +11,12 @@ from backtest.baseline import Counted, Fit, Packed, Portion, TooFew, _sides, fit
 from backtest.calibration import frictions as f
 from backtest.calibration import shown as s
 from backtest.cli import main
+from backtest.cli.calibrate_baseline import told
 from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.paired import kept_ensemble
 from backtest.protocols.registry import PROTOCOLS
-from backtest.scenario import Scenario
+from backtest.scenario import Costs, Gas, Scenario, Step
 from backtest.scenario.ensemble import parse_ensemble
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.support.liquidated import Liquidated, config
@@ -62,6 +63,7 @@ def test_two_markets_that_are_too_small_alone_are_fitted_together(
         "--out", file,
     )  # fmt: skip
     assert text.startswith("pooled over quick, slow: one set of frictions")
+    assert "Of gas no policy is fitted: gas costs nothing" in text
     for words in ("In quick:", "In slow:"):
         assert words in text
     assert text.count("Log score of what was held out") == text.count("Not matched on the window held out") == 2
@@ -91,6 +93,24 @@ def test_distance_is_over_markets_each_on_its_own_scale(path: Path, monkeypatch:
     assert found.kept.distance == pytest.approx(np.sqrt(np.mean(means, axis=0)))
     assert found.kept.distance.tolist() == sorted(found.kept.distance)
     assert found.kept.distance[-1] > 0
+
+
+def test_where_gas_costs_something_a_cap_on_it_is_fitted(path: Path) -> None:
+    """Between the median base fee that liquidators met and the highest, and every kept draw is held to its own."""
+    steps = (
+        Step(from_time="1970-01-01T00:00:00", base_fee=10**9),
+        Step(from_time="1970-01-01T00:08:00", base_fee=10**11),
+    )
+    base = Scenario(costs=Costs(gas=Gas(fee="steps", steps=steps, units=1)))
+    found = fit(Lake(path), [Portion("quick"), Portion("slow")], base, draws=15, kept=5, workers=1)
+    assert isinstance(found, Fit)
+    [prior] = [each for each in found.priors if each.name == "gas_cap"]
+    assert (prior.high, found.without_cap) == (100.0, "")
+    assert 1.0 <= prior.low < 100.0
+    caps = [draw["gas_cap"] for draw in found.kept.draws]
+    assert all(cap == 0 or prior.low <= cap <= prior.high for cap in caps)
+    assert "gas cap" in "\n".join(told(found, 0))
+    assert "Of gas no policy" not in "\n".join(told(found, 0))
 
 
 def test_too_few_in_all_are_counted_by_market(path: Path) -> None:

@@ -28,7 +28,7 @@ MOST = 10**38 - 1
 
 integers = st.builds(lambda signed, size: ("" if signed else "u") + f"int{size * 8}", st.booleans(), st.integers(1, 32))
 static = st.one_of(integers, st.sampled_from(["address", "bool", "bytes32", "bytes4", "bytes20"]))
-kinds = st.one_of(static, st.sampled_from(["string", "bytes"]))
+kinds = st.one_of(static, st.sampled_from(["string", "bytes", "bytes32[]"]))
 
 
 @st.composite
@@ -59,6 +59,8 @@ def value_of(draw: st.DrawFn, kind: str) -> Any:
         return draw(st.text(max_size=70))
     if kind == "bytes":
         return draw(st.binary(max_size=70))
+    if kind == "bytes32[]":
+        return draw(st.lists(st.binary(min_size=32, max_size=32), max_size=3))
     if kind.startswith("bytes"):
         return draw(st.binary(min_size=int(kind[5:]), max_size=int(kind[5:])))
     signed, bits = kind.startswith("int"), int(kind.lstrip("uint"))
@@ -84,6 +86,8 @@ def logs_of(draw: st.DrawFn, spec: EventSpec) -> MadeLog:
                 if argument.type == "string"
                 else Web3.keccak(value)
                 if argument.type == "bytes"
+                else Web3.keccak(b"".join(value))
+                if argument.type == "bytes32[]"
                 else None
             )
             topics.append("0x" + (bytes(raw) if raw is not None else encode([argument.type], [value])).hex())
@@ -154,6 +158,8 @@ def as_stored(spec: EventSpec, values: dict[str, Any]) -> dict[str, Any] | None:
     for argument in parse_event(spec.signature).arguments:
         value = values[argument.name]
         wide = argument.name in spec.wide
+        if argument.type == "bytes32[]" and not argument.indexed:
+            value = b"".join(value)
         if argument.integer is not None:
             if wide:
                 value = (value % (1 << 256)).to_bytes(32, "big")

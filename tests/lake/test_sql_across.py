@@ -150,6 +150,37 @@ def test_bad_debt_stands_or_is_written_off_and_what_is_not_known_is_named(lake: 
     ]
 
 
+def _lent(price: int | None) -> dict[str, list[dict[str, Any]]]:
+    """The book with 900 and 300 USDC of two lenders; at last WETH costs ``price``."""
+    found = book()
+    found["accounts"] += [{"account_id": 2, "account": account(0xCA401)}, {"account_id": 3, "account": account(0xDA4)}]
+    moved = {"block_number": 2, "timestamp": FIRST + 100, "asset_id": 1, "side": "collateral", "action": "supply"}
+    found["position_events"] += [
+        {"seq": 5, "log_index": 1, "account_id": number, "delta": amount * 10**6, "action_seq": 5, **moved}
+        for number, amount in ((2, 900), (3, 300))
+    ]
+    found["prices"][-1]["price"] = price
+    return found
+
+
+def test_lenders_bear_what_no_collateral_covers_by_what_they_lent(tmp_path: Path) -> None:
+    """Bob owes 994.650001 USDC, 720 at 1.25 with a year at 10 %, and holds 2.044875 WETH: at 400 dollars 817.95. Of
+    1,200 lent 205.349999 are not out.
+    """
+    asked = "SELECT account, symbol, against, lent, share, used, withdrawable, uncovered, missing FROM lenders"
+    lent = write(tmp_path / "lent", _lent(400 * 10**8))
+    used, idle, lost = round(994.650001 / 1200, 4), round(1200 - 994.650001, 4), 994.650001 - 2.044875 * 400
+    assert rows(lent, f"{asked} ORDER BY lent DESC") == [
+        (account(0xCA401), "USDC", "WETH", 900, 0.75, used, idle, round(lost * 0.75, 4), None),
+        (account(0xDA4), "USDC", "WETH", 300, 0.25, used, idle, round(lost * 0.25, 4), None),
+    ]
+    assert rows(lent, "SELECT sum(uncovered) FROM lenders") == rows(lent, "SELECT sum(amount) FROM bad_debt")
+    unknown = write(tmp_path / "unknown", _lent(None))
+    assert {row[7] for row in rows(unknown, asked)} == {None}
+    covered = write(tmp_path / "covered", _lent(10**11))
+    assert {row[7] for row in rows(covered, asked)} == {0}
+
+
 def test_liquidations_name_protocol_and_tokens_and_are_in_dollars(lake: Lake, tmp_path: Path) -> None:
     assert rows(
         lake,

@@ -29,10 +29,8 @@ pytestmark = pytest.mark.slow
 
 Rows = dict[str, list[dict[str, Any]]]
 YEAR = 31_536_000
-WITHOUT = {"gearbox-v3", "llamma", "silo-v2"}
-"""Health by their rules takes roots, powers and products of 256-bit integers, which SQL has not: no rows, and ``info``
-says so.
-"""
+WITHOUT = {"llamma"}
+"""Its health takes roots and products of 256-bit integers, which SQL has not: no rows, and ``info`` says so."""
 FOLDERS = {name.replace("-", "_") for name in PROTOCOLS.keys() - WITHOUT}
 
 # -- folders -----------------------------------------------------------------------------------------------------------

@@ -290,6 +290,8 @@ def _values(kind: str) -> st.SearchStrategy[Any]:
         return st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
     if kind == "bytes":
         return st.binary(max_size=70)
+    if kind == "bytes32[]":
+        return st.lists(st.binary(min_size=32, max_size=32), max_size=3)
     if kind.startswith("bytes"):
         return st.binary(min_size=int(kind[5:]), max_size=int(kind[5:]))
     bits = int(kind.lstrip("uint") or 256)
@@ -315,6 +317,9 @@ def test_every_event_is_encoded_as_the_abi_says(data: st.DataObject) -> None:
 
 
 def _column(kind: str, value: Any, as_text: bool) -> Any:
+    if kind == "bytes32[]":
+        words = ["0x" + word.hex() for word in value]
+        return pa.array([f"[{' '.join(words)}]"]) if as_text else pa.array([value], pa.list_(pa.binary()))
     if isinstance(value, bytes):
         return pa.array(["0x" + value.hex()]) if as_text else pa.array([value], pa.binary())
     if isinstance(value, int) and not isinstance(value, bool) and (as_text or not -(1 << 63) <= value < 1 << 63):
@@ -322,7 +327,7 @@ def _column(kind: str, value: Any, as_text: bool) -> Any:
     return pa.array([value])
 
 
-@given(st.text(max_size=90), st.sampled_from(["uint256", "int24", "address", "bytes32", "bool", "bytes"]))
+@given(st.text(max_size=90), st.sampled_from(["uint256", "int24", "address", "bytes32", "bool", "bytes", "bytes32[]"]))
 def test_whatever_stands_in_a_column_is_encoded_or_wrong(text: str, kind: str) -> None:
     spec = EventSpec("Odd", f"Odd({kind} value)", "x")
     made = table_of(KnownEvents([spec], {}), ["value"], FittedLayout("", "events", {}), {}, "evt_Odd.csv", "")

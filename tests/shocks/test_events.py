@@ -104,6 +104,13 @@ def test_suppliers_leave_at_the_step_that_holds_their_time() -> None:
     assert path.leaves == [(1, 0, 500), (2, 0, 9_000), (2, 1, 9_000), (6, 0, 10_000)]
 
 
+def test_suppliers_leave_in_equal_parts() -> None:
+    path = after(SuppliersExit(assets=("WETH",), share=(1_000, 1_000), at=(300, 300), lasts=(600, 600)))
+    assert path.leaves == [(2, 0, 333), (3, 0, 333), (4, 0, 334)]
+    late = after(SuppliersExit(assets=("WETH",), share=(1_000, 1_000), at=(1_500, 1_500), lasts=(9_000, 9_000)))
+    assert late.leaves == [(6, 0, 1_000)]
+
+
 def test_congestion_is_of_its_time() -> None:
     path = after(Congestion(gas=(6, 6), depth=(2_500, 2_500), at=(300, 300), lasts=(300, 300)))
     assert path.gas.tolist() == [1, 6, 1, 1, 1, 1]

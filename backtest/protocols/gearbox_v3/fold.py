@@ -346,15 +346,12 @@ class Folding(BookRows[GearboxState]):
 
     def _pool(self, address: str) -> None:
         block, time = self._place["block_number"], self._place["timestamp"]
-        read, first = self._read.pool(block, address), not self.state.pool.updated
+        read, pool = self._read.pool(block, address), self.state.pool
         if read.updated != time:
             raise self._unexplained(f"the pool accrued, and at the end of the block it had last at {read.updated}")
-        own = read.base_index if first else self.state.index_at(time)
+        own = self.state.index_at(time) if pool.updated else read.base_index
         if read.base_index != own:
             raise self._unexplained(f"the pool's index is {read.base_index}, {own} by its rate before")
-        if self.state.pool.updated != time:
-            self._indexed(self._update(own, self.state.pool.rate))
-        pool = self.state.pool
         steps = (
             read.expected - pool.expected_at(time),
             read.available - pool.available,
@@ -364,8 +361,7 @@ class Folding(BookRows[GearboxState]):
         for name, step in zip(OTHERS, steps, strict=True):
             if step:
                 self._param(name, self.state.params.get(name, 0) + step)
-        if read.rate != self.state.pool.rate or first:
-            self._indexed(self._update(own, read.rate))
+        self._indexed(self._update(own, read.rate))  # in every block that accrues: views of SQL know no other
 
     def _update(self, index: int, rate: int) -> IndexUpdate:
         return IndexUpdate(

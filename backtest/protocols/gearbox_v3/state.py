@@ -50,7 +50,10 @@ from backtest.units import BPS, RAY
 
 UNDERLYING = AssetId(0)
 RULES = "gearbox-v3.1, by vectors"
-RULES_REVISION = 1
+RULES_REVISION = 2
+"""Of the fold, told by ``gearbox_revision``: tables of the first one counted the pool's own interest among what others
+brought, and lack its index in some blocks.
+"""
 REBUILD = "rebuild the canonical tables"
 NEVER = 2**40 - 1
 """Seconds since 1970 at which a threshold begins to move where none does."""
@@ -281,7 +284,8 @@ def apply(state: GearboxState, event: MarketEvent) -> None:
     elif isinstance(event, ParamChange):
         _param(state, event)
     elif isinstance(event, IndexUpdate):
-        state.pool = replace(state.pool, index=event.borrow_index, rate=event.borrow_rate, updated=event.timestamp)
+        accrued = state.pool.moved(event.timestamp, None)
+        state.pool = replace(accrued, index=event.borrow_index, rate=event.borrow_rate)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
 
@@ -347,6 +351,8 @@ def _param(state: GearboxState, event: ParamChange) -> None:
     name, value, asset, time = event.name, event.value, event.asset, event.timestamp
     if name not in (MARKET_WIDE if asset is None else PER_ASSET):
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", REBUILD)
+    if name == "gearbox_revision" and value != RULES_REVISION:
+        raise RulesError(f"tables of market '{state.market.name}' were made by older rules of Gearbox", REBUILD)
     if asset is None:
         before = state.params.get(name, 0)
         state.params[name] = value

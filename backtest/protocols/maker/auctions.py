@@ -103,10 +103,12 @@ class Lot:
 @dataclass(slots=True)
 class _Look:
     """``next``: when a lot may offer something new; ``under``: the conditions under which it offers nothing until
-    then. ``beaten``: the bidder to whom an English lot's standing bid is too much, under conditions ``here``.
+    then. ``soon``: of an English lot the first moment before that at which bidders come and go, though nobody who could
+    bid. ``beaten``: the bidder to whom an English lot's standing bid is too much, under conditions ``here``.
     """
 
     next: int = 0
+    soon: int = 0
     under: _Conditions | None = None
     beaten: Bidder | None = None
     here: _Conditions | None = None
@@ -167,7 +169,8 @@ class Auctions(Mechanism[MakerState]):
     @override
     def wake(self, now: Clock) -> int | None:
         """The next time at which an auction of any ilk offers something new."""
-        times = [each.wake(now) for each in self._ilks.values()]
+        watched = any(each.stands for each in self._ilks.values())
+        times = [each.wakes(now, watched=watched) for each in self._ilks.values()]
         return min((time for time in times if time is not None), default=None)
 
 
@@ -199,7 +202,10 @@ class IlkAuctions(Mechanism[MakerState]):
         self._below = 0
         self._slept_under: _Conditions | None = None
         """and everything else is as it was here."""
-        self._plain = False
+        self._plain = True
+        """Whether every lot is looked at whenever something may change: the reference, and where nobody asks who is
+        due.
+        """
         self._looked = 0
         """When it was last asked who is due."""
 
@@ -276,7 +282,12 @@ class IlkAuctions(Mechanism[MakerState]):
             return self.open_accounts()
         here, now = self._conditions(book), book.now.timestamp
         self._rouse(here, now)
-        numbers = list(self._flips)
+        looks = self._looks
+        numbers = [
+            number
+            for number in self._flips
+            if self._openable or looks[number].under is not here or now >= looks[number].next
+        ]
         for kind in sorted(self._awake):
             alike = self._alike[kind]
             if alike.under is here and now < alike.look:
@@ -297,10 +308,26 @@ class IlkAuctions(Mechanism[MakerState]):
         """The next time at which an auction offers something new, as far as prices stay what they were when it was last
         looked at.
         """
+        return self.wakes(now, watched=self.stands)
+
+    @property
+    def stands(self) -> bool:
+        """Whether something may be on offer that nobody took: a bid that could not be paid, a new lot, or a Dutch lot
+        that pays. Then somebody may take it whenever liquidators look.
+        """
+        if self._plain or self._openable or any(self._looks[number].under is None for number in self._flips):
+            return True
+        return any(not self._alike[kind].look for kind in self._awake)
+
+    def wakes(self, now: Clock, *, watched: bool) -> int | None:
+        """See ``wake``. ``watched``: something else stands on offer, so that liquidators look at every moment at which
+        bidders come and go, not only where one of those could bid.
+        """
         if self._plain:
             looks = [look.next for look in self._looks.values()]
         else:
-            looks = [self._looks[number].next for number in self._flips]
+            flips = [self._looks[number] for number in self._flips]
+            looks = [self._soon(look, now.timestamp) if watched else look.next for look in flips]
             for kind in self._awake:
                 alike = self._alike[kind]
                 looks += [alike.look] if alike.look else [self._looks[number].next for number in alike.numbers]
@@ -315,6 +342,12 @@ class IlkAuctions(Mechanism[MakerState]):
         if self._openable:
             times.append(max(self._again, now.timestamp + 1))
         return min(times, default=None)
+
+    def _soon(self, look: _Look, now: int) -> int:
+        """The first moment after ``now`` at which an English lot's bidders come or go."""
+        while self.bidders is not None and look.soon <= now and look.soon < look.next:
+            look.soon = min(look.next, self.bidders.bidding_changes(look.soon))
+        return min(look.soon, look.next)
 
     def _conditions(self, book: Book[MakerState]) -> _Conditions:
         """The same object as long as they are the same, told apart faster."""
@@ -524,7 +557,11 @@ class IlkAuctions(Mechanism[MakerState]):
             elif flip.tend_refused(bid, beg, now) is None:
                 offer = self._step(lot, number, liquidator, "tend", asked=bid)
         settled = (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
-        return offer, settled if self.bidders is None else min(settled, self.bidders.bidding_changes(now))
+        look, bidders = self._looks[number], self.bidders
+        look.soon = settled if bidders is None else min(settled, bidders.bidding_changes(now))
+        if bidders is None or offer is not None or self._plain or look.soon == settled:
+            return offer, look.soon
+        return offer, min(settled, bidders.bidding_from(lot.account, number, now))
 
     def _is_beyond(
         self, book: Book[MakerState], here: _Conditions, bidders: Bidders, number: int, lot: Lot, flip: EnglishAuction

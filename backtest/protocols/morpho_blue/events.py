@@ -1,9 +1,10 @@
 """Which logs a Morpho Blue market needs, and from whom.
 
 Source: morpho-org/morpho-blue v1.0.0, ``src/libraries/EventsLib.sol``; morpho-org/morpho-blue-irm,
-``AdaptiveCurveIrm.sol``; morpho-org/pre-liquidation, ``src/libraries/EventsLib.sol``. One contract emits for all
-markets; a market's logs are those whose first indexed argument is its id. The fee recipient is one for all markets, and
-so are authorisations: they are asked for where a factory made a pre-liquidation contract for the market.
+``AdaptiveCurveIrm.sol``; morpho-org/pre-liquidation and morpho-org/metamorpho, ``src/libraries/EventsLib.sol``. One
+contract emits for all markets; a market's logs are those whose first indexed argument is its id. The fee recipient is
+one for all markets, and so are authorisations: they are asked for where a factory made a pre-liquidation contract for
+the market. A vault tells caps and queues of all its markets; those whose asset is the loan token are asked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ID = "id"
 """The market's parameter that holds its id."""
 FACTORY = "pre_liquidation_factory"
 """The role of the contract that makes pre-liquidation contracts; a market's description may do without."""
+VAULT_FACTORIES = ("vault_factory", "vault_factory_1_1")
+"""Roles of the contracts that make vaults (MetaMorpho 1.0 and 1.1); a market's description may do without."""
 PRICE_SCALE_DECIMALS = 36
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -73,6 +76,15 @@ EVENTS = (
         " newIsAuthorized)",
         "authorizer",
     ),
+    EventSpec(
+        "CreateMetaMorpho",
+        "CreateMetaMorpho(address indexed metaMorpho, address indexed caller, address initialOwner, uint256"
+        " initialTimelock, address indexed asset, string name, string symbol, bytes32 salt)",
+        "vault_maker",
+    ),
+    EventSpec("SetCap", "SetCap(address indexed caller, bytes32 indexed id, uint256 cap)", "vault", frozenset({"cap"})),
+    EventSpec("SetSupplyQueue", "SetSupplyQueue(address indexed caller, bytes32[] newSupplyQueue)", "vault"),
+    EventSpec("SetWithdrawQueue", "SetWithdrawQueue(address indexed caller, bytes32[] newWithdrawQueue)", "vault"),
 )
 
 
@@ -82,9 +94,9 @@ def address_text(raw: bytes) -> str:
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
-    """The contract (role morpho, and owner for what is not of one market), the market's interest rate model, and the
+    """The contract (role morpho, and owner for what is not of one market), the market's interest rate model, the
     pre-liquidation contracts that a factory made for it, with the contract once more as who says whom an account
-    authorised. See ``LendingProtocol.discover``.
+    authorised, and vaults of its loan token, with their factories. See ``LendingProtocol.discover``.
     """
     models = {address_text(row["irm"]) for row in raw.table("CreateMarket").select(["irm"]).to_pylist()} - {
         ZERO_ADDRESS
@@ -95,6 +107,7 @@ def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping
         "owner": contracts.get("owner", frozenset()) | known,
         "irm": contracts.get("irm", frozenset()) | models,
         **_by_factory(contracts, known, raw),
+        **_vaults(contracts, raw),
     }
 
 
@@ -104,6 +117,17 @@ def _by_factory(
     made = {address_text(row["pre_liquidation"]) for row in pre_liquidations(raw)}
     made |= contracts.get("pre_liquidation", frozenset())
     return {"pre_liquidation": frozenset(made), "authorizer": known} if made else {}
+
+
+def _vaults(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
+    makers = frozenset().union(*(contracts.get(role, frozenset()) for role in VAULT_FACTORIES))
+    if not makers:
+        return {}
+    lent = set(tokens(raw)[:1])
+    made = raw.table("CreateMetaMorpho").select(["meta_morpho", "asset"]).to_pylist()
+    own = frozenset(address_text(row["meta_morpho"]) for row in made if address_text(row["asset"]) in lent)
+    known = contracts.get("vault", frozenset()) | own
+    return {"vault_maker": makers, **({"vault": known} if known else {})}
 
 
 def pre_liquidations(raw: RawEvents) -> list[dict[str, Any]]:

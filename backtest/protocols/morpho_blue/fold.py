@@ -8,6 +8,9 @@ A pre-liquidation is a repayment and a withdrawal by the contract that the borro
 contract behind them: it becomes one liquidation. Its terms are parameters whose category is the contract's number, in
 the order in which contracts were made; who authorised it is a setting of the account. Whoever authorised a contract
 before it was made (its address is known in advance) does so, here, where it is made.
+
+Of a vault that lends here (MetaMorpho) its cap and its places in its queues are parameters whose category is the
+vault's account number.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AUTHORIZE, AccountId, Asset, AssetId, Market, ParamChange, PositionChange, Side
 from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents
-from backtest.protocols.morpho_blue.events import address_text, created, metadata, pre_liquidations, price_decimals
+from backtest.protocols.morpho_blue.events import ID, address_text, created, metadata, pre_liquidations, price_decimals
 from backtest.protocols.morpho_blue.state import (
     COLLATERAL,
     LOAN,
@@ -52,8 +55,11 @@ _MOVES: Mapping[str, tuple[str, str, AssetId, Side, int]] = {
 }
 _ACCRUES = frozenset({"Supply", "Withdraw", "Borrow", "Repay", "WithdrawCollateral", "Liquidate"})
 _OUTSIDE = frozenset(  # of other contracts, or of no market
-    {"BorrowRateUpdate", "SetFeeRecipient", "CreatePreLiquidation", "PreLiquidate", "SetAuthorization"}
-)
+    {
+        "BorrowRateUpdate", "SetFeeRecipient", "CreatePreLiquidation", "PreLiquidate", "SetAuthorization", "SetCap",
+        "SetSupplyQueue", "SetWithdrawQueue",
+    }
+)  # fmt: skip
 _COLUMNS = {
     "CreateMarket": ("lltv",),
     "SetFee": ("new_fee",),
@@ -72,7 +78,15 @@ _COLUMNS = {
     "AccrueInterest": ("prev_borrow_rate", "interest", "fee_shares"),
     "SetFeeRecipient": ("new_fee_recipient",),
     "BorrowRateUpdate": ("rate_at_target",),
+    "SetCap": ("address", "id", "cap"),
+    "SetSupplyQueue": ("address", "new_supply_queue"),
+    "SetWithdrawQueue": ("address", "new_withdraw_queue"),
 }
+_QUEUES = {
+    "SetSupplyQueue": ("supply_place", "new_supply_queue"),
+    "SetWithdrawQueue": ("withdraw_place", "new_withdraw_queue"),
+}
+"""A vault's parameter, and the event's column: ids of markets, in order."""
 _BY_CONTRACT = {
     **dict.fromkeys(("Repay", "WithdrawCollateral"), ("caller", "on_behalf", "assets")),
     "CreatePreLiquidation": ("pre_liquidation",),
@@ -195,9 +209,12 @@ class _Folding(BookRows[MorphoState]):
         self._closes: dict[int, int] = {}
         self._next_rate: dict[int, int] = {}
         self._first_rate = 0
+        self._market_id = b""
+        self._places: dict[tuple[bytes, str], int] = {}
 
     def read(self, raw: RawEvents) -> None:
         """What the history as a whole says."""
+        self._market_id = bytes.fromhex(raw.parameters[ID].removeprefix("0x"))
         accruals = raw.table("AccrueInterest").select(["seq", "prev_borrow_rate"])
         following = list(
             zip(accruals["seq"].to_pylist()[1:], map(int, accruals["prev_borrow_rate"].to_pylist()[1:]), strict=True)
@@ -235,6 +252,10 @@ class _Folding(BookRows[MorphoState]):
                 self._create(row)
             elif event == "SetAuthorization":
                 self._authorize(row)
+            elif event == "SetCap":
+                self._cap(row)
+            elif event in _QUEUES:
+                self._queue(row, *_QUEUES[event])
             else:
                 self._set(event, row)
         return self._rows
@@ -366,6 +387,24 @@ class _Folding(BookRows[MorphoState]):
         if made is not None and made.seq < row["seq"]:
             name, allowed = f"{PRE_LIQUIDATION}{made.number}", int(row["new_is_authorized"])
             self._setting(self._id(row["authorizer"]), name, None, allowed, AUTHORIZE)
+
+    def _cap(self, row: Mapping[str, Any]) -> None:
+        """The most that a vault may lend in this market (MetaMorpho ``_setCap``), native units; beyond 38 digits: all
+        nines.
+        """
+        if row["id"] == self._market_id:
+            self._of_vault(row["address"], "lending_cap", min(int.from_bytes(row["cap"], "big"), _BOUND - 1))
+
+    def _queue(self, row: Mapping[str, Any], name: str, column: str) -> None:
+        """At which place of a vault's queue this market is, from 1; 0: not in it."""
+        ids = [row[column][start : start + 32] for start in range(0, len(row[column]), 32)]
+        place = ids.index(self._market_id) + 1 if self._market_id in ids else 0
+        if place != self._places.get((row["address"], name), 0):
+            self._places[row["address"], name] = place
+            self._of_vault(row["address"], name, place)
+
+    def _of_vault(self, vault: bytes, name: str, value: int) -> None:
+        self._add("params", asset_id=LOAN, category=self._id(vault), name=name, value=value)
 
     def _set(self, event: str, row: Mapping[str, Any]) -> None:
         if event == "CreateMarket":

@@ -54,6 +54,8 @@ RULES = "morpho-blue 1.0.0"
 _TAKES = frozenset({"withdraw", "repay", "liquidation"})
 PRE_LIQUIDATION = "pre_liquidation_"
 """An account's setting, with the number of a contract: 1 where it authorised it."""
+VAULTS = ("lending_cap", "supply_place", "withdraw_place")
+"""What vaults say of themselves (MetaMorpho): a market's own rules ask for none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ def _apply_param(state: MorphoState, event: ParamChange) -> None:
         terms = state.pre_terms.get(event.category, PreTerms())
         changed: dict[str, Any] = {PRE_TERMS[name]: value}
         state.pre_terms[event.category] = replace(terms, **changed)
-    elif name not in ("pool_revision", "share_decimals"):
+    elif name not in ("pool_revision", "share_decimals", *VAULTS):
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")
 
 

@@ -39,8 +39,10 @@ from backtest.protocols.silo_v2.state import (
     ACCRUED,
     BORROW_ORACLE,
     PROTECTED,
+    RULES_REVISION,
     SILOS,
     TERMS,
+    TOLD,
     VARIABLES,
     WITH_ACTION,
     SiloState,
@@ -214,6 +216,7 @@ class _Folding(BookRows[SiloState]):
         origin = self._origin
         self._begun = True
         self._param("created", 1)
+        self._param("silo_revision", RULES_REVISION)
         self._param("fractions", int(origin.fractions))
         for name in ("dao_fee", "deployer_fee"):
             self._param(name, origin.silos[0][name])
@@ -236,18 +239,20 @@ class _Folding(BookRows[SiloState]):
 
     def _accrue(self, n: int, logged: int, name: str) -> None:
         silo, asset = self.state.silos[n], AssetId(n)
-        debt, lent = silo.debt, silo.collateral
+        before = silo.debt, silo.collateral, silo.interest_left, silo.revenue_left
         rate = self.state.rate(n, self._place["timestamp"])
         if silo.updated:
             for variable, value in zip(VARIABLES, (rate.ri, rate.t_crit), strict=True):
                 self._param(variable, value, asset)
         self._param(name, rate.rcomp, asset)
-        interest = silo.debt - debt
+        after = silo.debt, silo.collateral, silo.interest_left, silo.revenue_left
+        interest = after[0] - before[0]
         if interest != logged:
             raise self._unexplained(f"interest of {logged} in the log, {interest} by the rules")
-        if interest:
-            self._param("interest", interest, asset)
-            self._param("interest_lent", silo.collateral - lent, asset)
+        told = (interest, after[1] - before[1], *after[2:])
+        for name, value, changed in zip(TOLD, told, map(int.__ne__, before, after), strict=True):
+            if changed:
+                self._param(name, value, asset)
         self._index(n)
 
     def _index(self, n: int) -> None:

@@ -55,6 +55,10 @@ BORROW_ORACLE = "other_borrow_oracle"
 ACCRUED, WITH_ACTION, HERE = "accrued", "accrued_with_action", "accrued_here"
 """An accrual of history by itself, one that a user's call made, one that a call in this book makes: wad of the debt."""
 VARIABLES = ("ri", "t_crit")
+TOLD = ("interest", "interest_lent", "interest_left", "revenue_left")
+"""What an accrual of history added to a debt and to what is lent, and what rounding left, for SQL alone."""
+RULES_REVISION = 1
+"""Of ``silo_revision``: tables that have none lack what rounding left."""
 REBUILD = "rebuild the canonical tables"
 NOBODY = AccountId(-1)
 
@@ -310,7 +314,7 @@ def move(silos: Sequence[Silo], asset: AssetId, debt: bool, delta: int, amount: 
 def _apply_param(state: SiloState, event: ParamChange) -> None:
     name, value = event.name, event.value
     state.seen = None
-    if name in (*MARKET_WIDE, "created"):
+    if name in (*MARKET_WIDE, "created", "silo_revision"):
         state.params[name] = value
         return
     if event.asset is None or event.asset >= PROTECTED:
@@ -334,7 +338,7 @@ def _apply_param(state: SiloState, event: ParamChange) -> None:
         if event.timestamp > silo.updated:
             silo.done = mul_div_down(silo.done, WAD + value, WAD)
         state.accrue(silo, event.timestamp, rate._replace(rcomp=value))
-    elif name not in ("interest", "interest_lent"):  # what the accrual before it added, for SQL
+    elif name not in TOLD:
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", REBUILD)
 
 

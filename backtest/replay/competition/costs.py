@@ -134,7 +134,7 @@ class CostModel:
         value = book.proceeds_down(collateral, fill.seized + fill.protocol_fee)
         bonus = book.value_down(collateral, fill.seized + fill.protocol_fee) - book.value_up(debt, fill.repaid)
         reward = opportunity.profit - (kept - cost)
-        slippage = self._slippage_up(book, collateral, fill.seized, kept) if sells else 0
+        slippage = self.slippage_up(book, collateral, fill.seized, kept) if sells else 0
         if self.seat is not None:
             slippage += self.seat.premium_up(debt, fill.paid, book.cost_up(debt, fill.paid), book.now)
         sandwich = -(-kept * self.terms.sandwich // BPS) if sells else 0
@@ -155,7 +155,7 @@ class CostModel:
         """What the scenario says of sales of an asset."""
         return self._slippage.get(asset) or self._slippage.get(None)
 
-    def _slippage_up(self, book: Book[State], asset: AssetId, amount: int, value: int) -> int:
+    def slippage_up(self, book: Book[State], asset: AssetId, amount: int, value: int) -> int:
         """What selling ``amount`` native units brings less than their ``value`` at the market price."""
         if self.seat is not None and (met := self.seat.loss_up(asset, amount, value, book.now)) is not None:
             return met

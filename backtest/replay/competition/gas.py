@@ -153,6 +153,19 @@ class GasPrice:
         )
 
 
+def fees_within(terms: Gas | None, market: Market, history: BaseFees, start: int, end: int) -> tuple[int, ...]:
+    """The base fees, wei, that hold one after the other from ``start`` to ``end`` (seconds); none where gas costs
+    nothing.
+    """
+    if terms is None:
+        return ()
+    price, time, found = GasPrice(terms, market, history, start), start, []
+    while time <= end:
+        found.append(price.base_fee(time))
+        time = price.next_change(time)
+    return tuple(found)
+
+
 def units_of(terms: Gas | None, of_calls: Mapping[str, int], step: str, *, flash: bool, sells: bool) -> int:
     """Gas of one call. ``of_calls``: the protocol's own, by step. A mechanism that is not the
     protocol's own settles for as much as that does. ScenarioError where neither says so."""

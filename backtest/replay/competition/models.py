@@ -305,6 +305,10 @@ class Competition:
         """See ``mechanism.Bidders``."""
         return self._costs.changes_after(now)
 
+    def bidding_from(self, account: AccountId, lot: int, now: int) -> int:
+        """See ``mechanism.Bidders``: somebody always is."""
+        return self.bidding_changes(now)
+
     def _profit(self, book: Book[State], opportunity: Opportunity) -> int:
         if self._costs.free:
             return opportunity.profit - self._costs.fixed

@@ -19,7 +19,7 @@ from backtest.replay.competition import contests
 from backtest.replay.competition.absence import Absence, Overlooked
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
-from backtest.replay.competition.draws import WORD, Draws, negative_binomial, poisson, softmax_weights
+from backtest.replay.competition.draws import WORD, Draws, softmax_weights
 from backtest.replay.competition.gas import NEVER
 from backtest.replay.competition.models import (
     FRONT_RUNNER,
@@ -39,12 +39,15 @@ from backtest.replay.competition.opportunities import (
     NOT_INCLUDED,
     OVERLOOKED,
     OWN_COSTS,
+    REACTION,
     STUCK,
     UNPROFITABLE,
     WAITING,
     Key,
 )
 from backtest.replay.competition.purse import Purse, Till
+from backtest.replay.competition.reaction import Reaction
+from backtest.replay.competition.showing import Showing, lot_word
 from backtest.replay.competition.strategy import Sizes, first_step, of_size
 from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.mechanisms.offers import Offers
@@ -120,7 +123,9 @@ class Searchers:
         self._draws = draws
         self._absence = Absence(terms, draws)
         looks = min(terms.mean, 10_000) if isinstance(terms, Participation) else 10_000
-        self._overlooked = Overlooked(terms, draws, terms.block_seconds * 10_000 // max(looks, 1))
+        wait = terms.reaction + terms.block_seconds * 10_000 // max(looks, 1)
+        self._overlooked, self._reaction = Overlooked(terms, draws, wait), Reaction(terms)
+        self._showing = Showing(terms, draws, self._absence, self._overlooked, self._reaction)
         self._begun = False
         self._varies = terms.partial > 0 or terms.pair == "any"
         """Whether what is asked for is drawn: the next who looks may want what this one did not."""
@@ -192,6 +197,9 @@ class Searchers:
             take = self._contest(book, offer)
             if take is not None:
                 return take
+        if self._reaction.some:
+            plain = [account for account, offers in open_to.items() if any(_is_plain(offer) for offer in offers)]
+            self._reaction.seen([*plain, *self._let, *self.standing], book.now.timestamp)
         return None
 
     def left(
@@ -230,7 +238,7 @@ class Searchers:
         """Who looks at this block and can act at its gas price: the bidders of an auction that goes on for a while."""
         self._enter(book)
         found: list[Searcher] = []
-        if not (shown := self._shown(book, key)):
+        if not (shown := self._showing.names(self._draw_key(book, key))):
             return found
         for place, searcher in enumerate(self._each):
             if self._absence.away(place, book.now.timestamp):
@@ -306,6 +314,13 @@ class Searchers:
         times = (self._absence.changes(now), *self._till.purse.frees, self.costs.changes_after(now))
         return min((time for time in times if time > now), default=NEVER)
 
+    def bidding_from(self, account: AccountId, lot: int, now: int) -> int:
+        """See ``mechanism.Bidders``: who looks is known ahead."""
+        first = self.bidding_changes(now)
+        if not self._drawn or not isinstance(self.terms, Participation):
+            return first
+        return self._showing.next(self.terms, (account, lot), first)
+
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
         own money until a better one comes, or the auction ends and the lot is sold.
@@ -337,8 +352,10 @@ class Searchers:
             key, wait = (account, None), self._waits.get(account)
             if wait is None or key in self._calls:
                 continue
+            if wait.reason == REACTION and self._reaction.ready(account, now) <= now:
+                continue  # why it is left is another reason from now on
             new = wait.seq < book.seq or self._by_time(wait.reason, hopeful=wait.hopeful)
-            somebody = self._next_showing(terms, key, now) if new else NEVER
+            somebody = self._showing.next(terms, key, now) if new else NEVER
             if somebody > now and book.protocol.pairs(book.state, account, book.prices, book.now):
                 open_to.let_be(account)
                 self._let.add(account)
@@ -479,6 +496,8 @@ class Searchers:
             value = offer.paid(searcher).rent - searcher.min_profit - -(-cost * searcher.margin // BPS)
             if value < 0:
                 continue
+            if offer.key[1] is None and self._reaction.ready(offer.key[0], now) > now:
+                return [], REACTION
             if self._absence.away(index, now):
                 closest = max(closest, _CLOSEST.index(ABSENT))
             elif self._till.purse.stuck(searcher.name) > now:
@@ -521,7 +540,7 @@ class Searchers:
                     return contests.cooperative(entrants, chosen, -(-offer.borrowed.gas * terms.bump // BPS), lost)
                 return contests.open_auction(entrants, terms.bump, lost)
             case Participation():
-                shown = self._shown(book, offer.key)
+                shown = self._showing.names(self._draw_key(book, offer.key))
                 there = [entrant for entrant in able if entrant.name in shown]
                 return contests.second_price(there, terms.reserve) if there else NOT_INCLUDED
             case Oev():
@@ -563,7 +582,7 @@ class Searchers:
             covered = self._draws.chance(terms.coverage, "coverage", now, pair.collateral_asset)
             self._held[offer.key] = prices, now + terms.delay * terms.block_seconds if covered else now
             if covered:
-                shown = self._shown(book, offer.key)
+                shown = self._showing.names(self._draw_key(book, offer.key))
                 there = [entrant for entrant in able if entrant.name in shown]
                 if there:
                     del self._held[offer.key]
@@ -571,50 +590,6 @@ class Searchers:
         if now < self._held[offer.key][1]:
             return AUCTIONED
         return contests.second_price(able)
-
-    def _shown(self, book: Book[State], key: Key) -> set[str]:
-        """Names of the searchers that look at this block."""
-        terms, each, draws = self.terms, self._each, self._draws
-        drawn = self._draw_key(book, key)
-        if isinstance(terms, Participation) and terms.distribution == "searchers":
-            return {each[i].name for i in range(len(each)) if draws.chance(each[i].shows_up, "shows up", *drawn, i)}
-        if not isinstance(terms, Participation | Oev):
-            return {searcher.name for searcher in each}
-        number = draws.number(self._numbers(terms), "number", *drawn)
-        if not number:
-            return set()
-        order = sorted(range(len(each)), key=lambda i: (draws.word("order", *drawn, i), i))
-        return {each[i].name for i in order[:number]}
-
-    def _numbers(self, terms: Participation | Oev) -> tuple[int, ...]:
-        """Cumulative probabilities of the number that shows up, as ``Draws.number`` takes them."""
-        most = len(self._each)
-        if isinstance(terms, Participation) and terms.distribution == "negative-binomial":
-            return negative_binomial(terms.mean, terms.dispersion, most)
-        return poisson(terms.mean, most)
-
-    def _next_showing(self, terms: Participation, key: Key, start: int) -> int:
-        """The first of the moments from ``start`` on, a block apart, at which somebody looks at this opportunity, or
-        ``NEVER``. Who looks is drawn for each moment whatever happens, so that it is known ahead.
-        """
-        account, lot = key
-        of, step, draws = (account, _lot_word(lot)), terms.block_seconds, self._draws
-        seen = start if lot is not None else self._overlooked.until(account, start)
-        back = NEVER if seen == NEVER else self._absence.back(seen)
-        if back == NEVER:
-            return NEVER
-        start += -(-(back - start) // step) * step
-        if terms.distribution != "searchers":
-            nobody = next(iter(self._numbers(terms)), WORD)  # words below it
-            return NEVER if nobody >= WORD else draws.first_time(nobody, WORD - 1, start, step, "number", *of)
-        first = NEVER
-        for place, searcher in enumerate(self._each):
-            if searcher.shows_up >= BPS:
-                return start
-            below = -(-searcher.shows_up * WORD // BPS)  # see ``Draws.chance``
-            if below:
-                first = min(first, draws.first_time(0, below - 1, start, step, "shows up", *of, place))
-        return first
 
     def _next_cheap(self, key: Key, now: int) -> int:
         """The first of the moments after ``now``, a block apart, at which the costs of its own that somebody draws may
@@ -628,7 +603,7 @@ class Searchers:
         first = now + DAY
         for value, place in self._short[key]:
             high = min(WORD - 1, ((value + 1 << 64) - 1) // (terms.private_cost + 1))  # see ``Draws.below``
-            word = _lot_word(lot)
+            word = lot_word(lot)
             first = min(first, draws.first_time(0, high, now + step, step, "private cost", account, word, place))
         return first
 
@@ -675,7 +650,7 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        by_time = (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT, OVERLOOKED)
+        by_time = (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT, OVERLOOKED, REACTION)
         return reason in by_time or (hopeful and (self.costs.moves or self._varies))
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
@@ -685,6 +660,8 @@ class Searchers:
             return self._held[key][1]
         if not self._by_time(reason, hopeful=hopeful):
             return None
+        if reason == REACTION:
+            return now + -(-(self._reaction.ready(key[0], now) - now) // step) * step
         if reason in (STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
         if reason == OWN_COSTS:
@@ -701,7 +678,7 @@ class Searchers:
         if reason == NOT_INCLUDED or (self._varies and reason in (UNPROFITABLE, NO_CAPITAL)):
             if not isinstance(self.terms, Participation):
                 return now + step
-            first = min(first, self._next_showing(self.terms, key, now + step))
+            first = min(first, self._showing.next(self.terms, key, now + step))
         if reason == NO_CAPITAL:
             first = min([first, *(back for back in self._till.purse.returns if back > now)])
         return None if first == NEVER else now + -(-(first - now) // step) * step
@@ -749,24 +726,23 @@ class Searchers:
 
     def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
         account, lot = key
-        return book.now.timestamp, account, _lot_word(lot) | self._calls.get(key, 0)
-
-
-def _lot_word(lot: int | None) -> int:
-    """Of the key of a draw about an opportunity before any call of this moment."""
-    return (0 if lot is None else lot + 1) << 32
+        return book.now.timestamp, account, lot_word(lot) | self._calls.get(key, 0)
 
 
 def _by_lot(account: AccountId, opportunities: Sequence[Opportunity]) -> Iterator[tuple[Key, Sequence[Opportunity]]]:
     """The pairs of one account are one opportunity; each open auction is one of its own, and so is what happens
     anyway.
     """
-    plain = [offer for offer in opportunities if offer.lot is None and not offer.always]
+    plain = [offer for offer in opportunities if _is_plain(offer)]
     for offer in opportunities:
-        if offer.lot is not None or offer.always:
+        if not _is_plain(offer):
             yield (account, offer.lot), (offer,)
     if plain:
         yield (account, None), plain
+
+
+def _is_plain(offer: Opportunity) -> bool:
+    return offer.lot is None and not offer.always
 
 
 def _gone_on(able: Sequence[Entrant], going_on: tuple[str, int, int]) -> Result | str:

@@ -161,6 +161,19 @@ class PriceResponse:
         """What own sales left of a token's market price now (seconds), of RAY."""
         return self._selling.markets[token].factor(OWN, now)
 
+    def loss_up(self, token: Token, amount: int, value: int, now: Clock) -> int:
+        """What selling ``amount`` native units now brings less than their ``value`` at the market price, base units; of
+        what is sold in parts, as if all of them brought what the first does. KeyError where the price does not answer.
+        """
+        parts = SLICES if self._selling.markets[token].terms.sells else 1
+        return value - value * self.brings_down(token, -(-amount // parts), now) // RAY
+
+    def brings_down(self, token: Token, amount: int, now: Clock) -> int:
+        """What ``amount`` native units bring now, of every RAY of their worth at the market price."""
+        self._selling.pass_to(now)
+        value = self._selling.value_down(token, amount, now.timestamp)
+        return min(RAY, value * RAY // (amount * self.factor(token, now.timestamp)))
+
     def held(self, token: Token, now: int) -> int:
         """The same of what is netted out: what a price of history from now on holds already."""
         return self._selling.markets[token].factor(OWN if self._selling.netted is None else BASE, now)
@@ -328,16 +341,7 @@ class Seat:
         followed = self.assets.get(asset)
         if followed is None or not amount:
             return None if followed is None else 0
-        parts = SLICES if self._selling.markets[followed.token].terms.sells else 1
-        part = -(-amount // parts)
-        return value - value * self._brings(followed.token, part, now) // RAY
-
-    def _brings(self, token: Token, amount: int, now: Clock) -> int:
-        """Of every RAY of its worth at the market price, rounded down."""
-        self._selling.pass_to(now)
-        value = self._selling.value_down(token, amount, now.timestamp)
-        factor = self.response.factor(token, now.timestamp)
-        return min(RAY, value * RAY // (amount * factor))
+        return self.response.loss_up(followed.token, amount, value, now)
 
     def premium_up(self, asset: AssetId, amount: int, cost: int, now: Clock) -> int:
         """What buying ``amount`` native units now costs more than their ``cost`` at the market price, base units."""
@@ -378,7 +382,7 @@ class Seat:
         followed, rounds = self.assets[asset], self.rounds
         before = followed.last.market if followed.last is not None else None
         if amount > 0:
-            brought = self._brings(followed.token, amount, book.now)
+            brought = self.response.brings_down(followed.token, amount, book.now)
         else:
             worth = -amount * self.response.factor(followed.token, book.now.timestamp)
             market = self._selling.markets[followed.token]

@@ -26,6 +26,7 @@ from backtest.replay.claims import deposits_of, short_of
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import replay
 from backtest.replay.joint import JointPart
+from backtest.replay.measure import Onlooker
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
 from backtest.replay.shortcuts.common_start import Start, start_of
@@ -119,13 +120,24 @@ class StandingBook(Generic[State]):
             -least.take(least.negative).total() + sum(max(0, view.debt_base - view.collateral_base) for view in rest),
         )
 
-    def along(self, ahead: Lying, scenario: Scenario, *, screened: bool = True) -> Replay[State]:
+    def response(self, scenario: Scenario) -> PriceResponse | None:
+        """Prices that answer to what is sold on one path: it holds no sale of its own, so nothing is netted out."""
+        return PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
+
+    def along(
+        self,
+        ahead: Lying,
+        scenario: Scenario,
+        *,
+        screened: bool = True,
+        response: PriceResponse | None = None,
+        onlooker: Onlooker | None = None,
+    ) -> Replay[State]:
         """Replay a path. The scenario's blocks are those of the path; its overrides hold from the first step on; its
-        users are those that the book was made for (else ValueError). ``screened`` and errors as those of ``replay``.
+        users are those that the book was made for (else ValueError). ``response``: what ``response`` makes, by
+        default; ``onlooker``: who looks at the book on the way. ``screened`` and errors as those of ``replay``.
         """
         part = self.part(ahead, scenario)
-        # A path holds no sale of its own: there is nothing to net out.
-        response = PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
         return replay(
             self.protocol,
             self.market,
@@ -133,8 +145,9 @@ class StandingBook(Generic[State]):
             part.scenario,
             start=part.start,
             base_fees=part.base_fees,
-            response=response,
+            response=self.response(scenario) if response is None else response,
             screened=screened,
+            onlooker=onlooker,
         )
 
     def part(self, ahead: Lying, scenario: Scenario, **several: Any) -> JointPart:
@@ -233,6 +246,16 @@ class StandingBook(Generic[State]):
                     if each.collateral_scaled:
                         found.setdefault(each.asset, []).append((account, each.collateral_scaled, each.collateral))
         return {asset: sorted(each, key=lambda one: (-one[1], one[0])) for asset, each in found.items()}
+
+    @cached_property
+    def lending(self) -> Mapping[AssetId, tuple[int, int]]:
+        """What is supplied and what is owed of each asset, native units."""
+        book, found = self.start.book, dict[AssetId, tuple[int, int]]()
+        for account in self.protocol.accounts(book.state):
+            for each in self.protocol.holdings(book.state, account, book.now):
+                supplied, owed = found.get(each.asset, (0, 0))
+                found[each.asset] = supplied + each.collateral, owed + each.debt
+        return found
 
     @cached_property
     def _indexes(self) -> pa.Table:

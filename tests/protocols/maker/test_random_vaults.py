@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.auctions import Auctions
+from backtest.protocols.maker.auctions import Auctions, IlkAuctions
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.engine import replay
-from backtest.scenario import Competitive, Costs, Gas, Override, Scenario, SealedBid
+from backtest.scenario import Competitive, Costs, Gas, Override, Participation, Scenario, SealedBid, Searcher
 from tests.support.compiled_loop import outcome
 from tests.support.random_vaults import random_vaults
 
@@ -63,3 +66,64 @@ def test_what_vaults_begin_with_stands_for_their_changes(seed: int) -> None:
     )
     assert outcome(quick) == outcome(plain)
     assert quick.book.state.owed == {0: sum(quick.book.state.art.values())} == plain.book.state.owed
+
+
+FEW = (
+    Participation(mean=300),
+    Participation(mean=2_000, searchers=3),
+    Participation(
+        mean=4_000,
+        searchers=(
+            Searcher(name="a", capital=3_000 * 10**18, recycle=300),
+            Searcher(name="b", capital=20_000 * 10**18, min_profit=10**18),
+        ),
+    ),
+    Participation(
+        distribution="searchers",
+        searchers=(Searcher(name="a", shows_up=100), Searcher(name="b", shows_up=700, margin=100)),
+    ),
+    Participation(mean=6_000, absent=7_000, absence=600, absent_together=True),
+    Participation(
+        mean=9_000, searchers=(Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=35 * GWEI, stuck=200))
+    ),
+)
+
+
+def test_lots_sleep_until_somebody_looks_at_them() -> None:
+    """Against a look at every block: the same bids and sales, and what is on offer is looked at as often. English lots
+    are never on offer for long, so that nothing tells of the looks that they are spared.
+    """
+    steps, spared = Counter[str](), 0
+    for seed in (1, 3, 4, 8, 9, 17):
+        h, terms = random_vaults(seed, steps=40), FEW[seed % len(FEW)]
+        costs = (Costs(), GAS, Costs(gas=Gas(native_price=100 * 10**18)))[seed % 3]
+        scenario = Scenario(liquidators=terms, costs=costs, from_block=10, seed=seed)
+        looks, found = [], []
+        for screened in (False, True):
+            with pytest.MonkeyPatch.context() as patched:
+                asked = _counted(patched)
+                found.append(
+                    replay(
+                        MAKER, h.market, h.timeline(), scenario, samples=5, screened=screened, base_fees=FEES,
+                        mechanism=Auctions(),
+                    )
+                )  # fmt: skip
+            looks.append(asked[0])
+        plain, quick = found
+        assert outcome(quick) == outcome(plain), seed
+        steps.update(made.step for made in plain.liquidations)
+        spared += looks[0] - looks[1]
+    assert all(steps[step] > 1 for step in ("bite", "tend", "dent", "deal", "take")), steps
+    assert spared > 1_000
+
+
+def _counted(patched: pytest.MonkeyPatch) -> list[int]:
+    """How often an English lot is looked at."""
+    found, looked = [0], IlkAuctions._english
+
+    def counted(*args: Any) -> Any:
+        found[0] += 1
+        return looked(*args)
+
+    patched.setattr(IlkAuctions, "_english", counted)
+    return found

@@ -1,0 +1,11 @@
+-- Purpose: what owners with accounts in several markets of a joint replay owe in each, in its own books at some moments.
+-- Grain: (joint_id, step, of_market, owner); no row: nothing.
+-- Columns:
+--   joint_id: the joint replay
+--   market: the first of its markets, under which this is stored
+--   step: moments in order: 0 right before the window's first block, 6 at its end
+--   timestamp: seconds
+--   of_market: the market that the debt is in
+--   owner: whose it is: see joint_accounts
+--   debt_base: of all the owner's accounts there, base units of the first market, each rounded up
+SELECT joint_id, market, step, timestamp, of_market, owner, debt_base FROM results.joint_debts

@@ -1,0 +1,17 @@
+-- Purpose: what stands behind debt in each market of a joint replay, by asset, in its own books at some moments: what the overlap is made of.
+-- Grain: (joint_id, step, of_market, asset); assets that nobody has there are left out.
+-- Columns:
+--   joint_id: the joint replay
+--   market: the first of its markets, under which this is stored
+--   step: moments in order: 0 right before the window's first block (none where the window begins with the history), 6 at its end
+--   timestamp: seconds, the market's last block of the moment
+--   place: the market's place among them, from 0
+--   of_market: the market that the row is of
+--   asset: address
+--   symbol: label of the asset there
+--   claim_on: the market of which it is a deposit token; null: none of these
+--   held_base: of accounts with debt, collateral that counts, base units of the first market, rounded up
+--   supplied_base: of all accounts, collateral
+--   lent_base: of all accounts, debt in it
+--   depth_base: what is to be sold until the price is gone, where the first per cent is typical; null: no sale moves it, or nothing tells
+SELECT joint_id, market, step, timestamp, place, of_market, asset, symbol, claim_on, held_base, supplied_base, lent_base, depth_base FROM results.joint_exposures

@@ -1,0 +1,13 @@
+-- Purpose: measures of what connects the markets of a joint replay, at some moments of it, and of what they lost by its end (docs/several-markets.md).
+-- Grain: (joint_id, step, measure, subject, other).
+-- Columns:
+--   joint_id: the joint replay
+--   market: the first of its markets, under which this is stored
+--   step: moments in order: 0 right before the window's first block, 6 at its end
+--   timestamp: seconds
+--   measure: which
+--   subject: the market or owner that it is of; others, all: of several
+--   other: the second one of measures of pairs: who sells (overlap), who fails (debt rank), in which market (debt of a common owner)
+--   amount_base: base units of the first market; null for numbers
+--   number: DOUBLE; null for amounts
+SELECT joint_id, market, step, timestamp, measure, subject, other, amount_base, number FROM results.joint_network

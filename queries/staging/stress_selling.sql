@@ -1,0 +1,11 @@
+-- Purpose: what it costs to sell the collateral of a path at the depth that the scenario states, beside its bad debt.
+-- Grain: (stress_id, ordinal, path); none for a scenario without costs.slippage and [impact], and for paths that failed.
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   ordinal: the case
+--   path: number of the path in its case, from 0
+--   sold_base: what the path's liquidations brought less than the market price, base-currency units
+--   left_base: the bad debt that would be added by selling all collateral of accounts that may still be liquidated at the end, at once
+--   unstated_base: collateral of both whose depth the scenario does not state, which counts as if it sold at its price
+SELECT stress_id, market, ordinal, path, sold_base, left_base, unstated_base FROM results.stress_selling

@@ -1,0 +1,12 @@
+-- Purpose: liquidations of a path of a stress that were refused for want of liquidity: the market had not enough of an asset to pay out what would have been seized.
+-- Grain: (stress_id, ordinal, path, of_market, asset); none where every liquidation could be paid.
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market; of several the first, under which the stress is stored
+--   ordinal: the case
+--   path: number of the path in its case, from 0
+--   of_market: the market that the asset is of
+--   asset: label of the asset that was short
+--   accounts: number of accounts of which a liquidation could not be paid in it at some moment
+--   value_base: collateral that these would have taken, of each account the most at one moment, base-currency units
+SELECT stress_id, market, ordinal, path, of_market, asset, accounts, value_base FROM results.stress_unpaid
