@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from backtest.auctions.bidding import Bidder, Values, Worth, largest_lot_down, least_bid_up, lowered, raised, worth_to
 from backtest.auctions.english import EnglishAuction
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.auctions import Auctions
+from backtest.protocols.maker.auctions import Auctions, IlkAuctions
 from backtest.protocols.maker.params import CAT_1_1, DOG_2_0
 from backtest.protocols.maker.state import MakerState
+from backtest.replay.competition.gas import BaseFees
+from backtest.replay.competition.searchers import Searchers
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Costs, Gas, Participation, Scenario, Searcher, Step
 from backtest.units import BPS, RAY, WAD
+from tests.support.random_vaults import random_vaults
 from tests.support.vault_history import START, history, steps
 
 GWEI = 10**9
@@ -292,3 +295,58 @@ def test_auctions_recover_more_than_a_fixed_spread_only_where_participation_is_c
     )
     assert (recovered > fixed) == (cap == 100)
     assert recovered < WAD or recovered > 5_999 * WAD
+
+
+# -- the bound on bids
+# -------------------------------------------------------------------------------------------------------------------
+
+MIXED = (
+    Searcher(name="a", min_profit=WAD, margin=200),
+    Searcher(name="b", capital=3_000 * WAD, recycle=600),
+    Searcher(name="c", gas_cap=50 * GWEI, min_profit=5 * WAD),
+)
+MOVING = Costs(gas=Gas(native_price=100 * WAD))
+FEES = BaseFees([0, 300, 600], [30 * GWEI, 300 * GWEI, 40 * GWEI])
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        Participation(searchers=MIXED, distribution="searchers"),
+        Participation(searchers=MIXED, mean=15_000),
+        Participation(searchers=MIXED, mean=30_000, absent=5_000, absence=600),
+    ],
+    ids=["all there", "drawn", "away at times"],
+)
+def test_nobody_bids_above_the_bound_that_spares_looks(terms: Participation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each block whoever is there and does not hold the bid is held against ``keenest``, and the bound spares
+    nothing: the replay is the same as one that it spares looks.
+    """
+    compared = 0
+
+    def never(self: Any, book: Any, here: Any, bidders: Any, number: int, lot: Any, flip: EnglishAuction) -> bool:
+        nonlocal compared
+        values, proceeds = self._values(book), book.proceeds_down(self.collateral, flip.lot)
+        keenest = bidders.keenest(book, lot.holder)
+        assert keenest is not None
+        for bidder in bidders.bidding(book, lot.account, number) if values is not None else ():
+            if bidder.name != lot.holder:
+                bound, worth = (worth_to(one, flip, proceeds, values) for one in (keenest, bidder))
+                assert worth.bid <= bound.bid
+                assert worth.lot is None or (bound.lot is not None and bound.lot <= worth.lot)
+                compared += 1
+        return False
+
+    def each_block(self: Searchers, *of: int) -> int:
+        return of[-1] + self.terms.block_seconds
+
+    h = random_vaults(3, steps=30)
+    scenario = Scenario(liquidators=terms, costs=MOVING, from_block=10, seed=3)
+    found = replay(MAKER, h.market, h.timeline(), scenario, base_fees=FEES)
+    monkeypatch.setattr(IlkAuctions, "_is_beyond", never)
+    monkeypatch.setattr(Searchers, "bidding_changes", each_block)
+    monkeypatch.setattr(Searchers, "bidding_from", each_block)
+    plain = replay(MAKER, h.market, h.timeline(), scenario, base_fees=FEES)
+    assert found.liquidations == plain.liquidations
+    assert (found.deficits, found.horizons, found.book) == (plain.deficits, plain.horizons, plain.book)
+    assert compared > 100
