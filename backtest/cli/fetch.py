@@ -199,12 +199,14 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
     from backtest.protocols.registry import PROTOCOLS
 
     owner = PROTOCOLS[protocol]
-    known = owner.market_parameters
-    for name in parameters:
-        if name not in known:
+    known = {name.replace("_", "-"): name for name in owner.market_parameters}
+    for option in parameters:
+        if option not in known:
             raise UserError(
-                f"unknown option --{name}", did_you_mean(f"--{name}", [f"--{option}" for option in (*known, *_OPTIONS)])
+                f"unknown option --{option}",
+                did_you_mean(f"--{option}", [f"--{each}" for each in (*known, *_OPTIONS)]),
             )
+    parameters = {known[option]: value for option, value in parameters.items()}
     shipped = [config for config in shipped_markets() if config.protocol == protocol]
     if market is not None or not parameters:
         own = "".join(f" or --{name}" for name in known)

@@ -59,10 +59,13 @@ class Geb(VaultProtocol[SafeState]):
 
     @override
     def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
-        """The market of another collateral type in the contracts of a known one; which token its collateral is, no
-        description says.
+        """The known market of a collateral type, else one of it in the contracts of a known one: which token its
+        collateral is, no description says.
         """
         kind, model = parameters["collateral_type"], known[0]
+        for each in known:
+            if each.parameters["collateral_type"] == kind:
+                return each
         if not re.fullmatch(r"[A-Z0-9]+-[A-Z]", kind):
             raise UserError(f"collateral type '{kind}'", "write it as the SAFEEngine does, for example ETH-A")
         return msgspec.structs.replace(

@@ -35,11 +35,10 @@ _FEED = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """One open auction: ``raising`` rad are asked for ``left`` wad; ``due`` is the debt (rad) that opened it, ``paid``
-    what buyers paid so far (rad).
+    """One open auction: ``raising`` rad are asked for ``left`` wad; ``due`` is the debt (rad) that opened it.
 
-    ``started``, ``updated`` and ``deadline`` are times. An increasing discount keeps what it began with: ``current`` as
-    of ``updated``, ``most``, ``rate``; the other houses go by their parameters as they are now.
+    ``started`` and ``deadline`` are times. An increasing discount keeps what it began with, ``least``, ``most`` and
+    ``rate``; the other houses go by their parameters as they are now.
     """
 
     account: AccountId
@@ -48,12 +47,10 @@ class Lot:
     raising: int
     left: int
     started: int
-    paid: int = 0
-    current: int = 0
-    most: int = 0
-    rate: int = RAY
-    updated: int = 0
-    deadline: int = 0
+    least: int
+    most: int
+    rate: int
+    deadline: int
 
 
 class DiscountAuctions(Mechanism[SafeState]):
@@ -78,7 +75,7 @@ class DiscountAuctions(Mechanism[SafeState]):
             if lot.account != account:
                 continue
             offer = self._purchase(book, number, lot, liquidator, book.now.timestamp)
-            self._looks[number] = self._next_look(book, number, lot, liquidator, offer is not None)
+            self._looks[number] = self._next_look(book, number, lot, liquidator, pays=offer is not None)
             if offer is not None:
                 found.append(offer)
         self._openable.discard(account)
@@ -91,29 +88,15 @@ class DiscountAuctions(Mechanism[SafeState]):
 
     @override
     def settle(self, book: Book[SafeState], opportunity: Opportunity) -> int | None:
-        """A lot opens, shrinks or closes; its number."""
-        number, fill = opportunity.lot, opportunity.fill
+        """A lot opens, or closes; its number."""
+        number = opportunity.lot
         if number is None:
             number = self._next
             self._next += 1
-            self.lots[number] = self._opened(book, fill)
+            self.lots[number] = self._opened(book, opportunity.fill)
             self._looks[number] = book.now.timestamp
-            return number
-        lot, freed = self.lots[number], -raised_by(fill)
-        left, raising = lot.left - fill.seized, lot.raising - freed
-        if not left or not raising:
+        else:
             del self.lots[number], self._looks[number]
-            return number
-        current = discount_now(book.state, lot, book.now.timestamp)
-        self.lots[number] = replace(
-            lot,
-            left=left,
-            raising=raising,
-            paid=lot.paid + fill.repaid * RAY,
-            current=current,
-            updated=book.now.timestamp,
-        )
-        self._looks[number] = book.now.timestamp
         return number
 
     @override
@@ -156,10 +139,9 @@ class DiscountAuctions(Mechanism[SafeState]):
             raised_by(fill),
             fill.seized,
             now,
-            current=state.param("min_discount"),
+            least=state.param("min_discount"),
             most=state.param("max_discount"),
             rate=state.param("discount_rate"),
-            updated=now,
             deadline=now + state.param("discount_seconds"),
         )
 
@@ -181,8 +163,7 @@ class DiscountAuctions(Mechanism[SafeState]):
         profit = book.proceeds_down(COLLATERAL, made.bought) - book.cost_up(COIN, made.paid)
         if profit <= 0:
             return None
-        over = not made.raising
-        deficit = -(-max(0, lot.due - lot.paid - made.paid * RAY) // RAY) if over else 0
+        deficit = -(-max(0, lot.due - made.paid * RAY) // RAY)
         fill = Fill(
             Order(lot.account, PAIR, liquidator, made.paid),
             made.paid,
@@ -194,7 +175,7 @@ class DiscountAuctions(Mechanism[SafeState]):
         )
         return Opportunity(fill.order, fill, profit, "buy", number)
 
-    def _next_look(self, book: Book[SafeState], number: int, lot: Lot, liquidator: AccountId, pays: bool) -> int:
+    def _next_look(self, book: Book[SafeState], number: int, lot: Lot, liquidator: AccountId, *, pays: bool) -> int:
         """When the offer changes by time alone: the next block where it pays already but the model wants more; the
         first time at which it pays; 0 where none does.
         """
@@ -220,7 +201,7 @@ _LONGEST = 10 * 86_400
 def discount_now(state: SafeState, lot: Lot, at: int) -> int:
     """Wad: of a lot at a time."""
     if lot.system == INCREASING:
-        return house.next_discount_down(lot.current, lot.most, lot.rate, lot.updated, lot.deadline, at)
+        return house.next_discount_down(lot.least, lot.most, lot.rate, lot.started, lot.deadline, at)
     if lot.system == OPEN_DOLLAR:
         least, most = state.param("min_discount"), state.param("max_discount")
         return house.discount_since_down(least, most, state.param("discount_rate"), at - lot.started)

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
+from backtest.cli import fetch as cli
 from backtest.errors import RulesError, UserError
 from backtest.fetch.decode import topic0
+from backtest.fetch.market_files import find_market
 from backtest.lake import Lake
 from backtest.protocols.geb import GEB
 from backtest.protocols.geb.events import EVENTS
@@ -174,8 +176,17 @@ def test_what_a_description_must_say() -> None:
         list(GEB.fold(replace(CONFIG, price_decimals=None), raw))
     with pytest.raises(UserError, match="collateral type 'eth'"):
         GEB.describe({"collateral_type": "eth"}, [CONFIG])
+    assert GEB.describe({"collateral_type": "ETH-A"}, [CONFIG]) is CONFIG
     made = GEB.describe({"collateral_type": "WSTETH-A"}, [CONFIG])
     assert (made.name, made.parameters["coin"], "collateral" in made.contracts) == ("geb-wsteth-a", "RAI", False)
+
+
+def test_a_collateral_type_is_a_market_that_ships_or_one_made_of_it() -> None:
+    shipped, other = (cli._described("geb", None, {"collateral-type": each}) for each in ("ETH-A", "WSTETH-B"))
+    assert shipped == find_market("rai-eth-a")
+    assert (other.name, other.contracts["safe_engine"]) == ("geb-wsteth-b", shipped.contracts["safe_engine"])
+    with pytest.raises(UserError, match="unknown option --collateral-typ; did you mean '--collateral-type'"):
+        cli._described("geb", None, {"collateral-typ": "ETH-A"})
 
 
 def test_what_the_contract_must_return(lake: Lake) -> None:
