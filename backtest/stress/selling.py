@@ -47,7 +47,7 @@ def selling_of(
             sold += made.waterfall.slippage
             if not market.states(made.fill.order.pair.collateral_asset):
                 unstated += made.seized_base
-    left, unsold = market.left()
+    left, unsold = market.left() if ended.horizons[0].totals.accounts_liquidatable else (0, 0)
     return SellingCost(sold, left, unstated + unsold)
 
 
