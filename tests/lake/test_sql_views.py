@@ -29,8 +29,8 @@ ARGUMENTS = {
 CONSTANT = {
     "aave_v2_rules",
     "aave_v3_rules", "compound_v2_rules", "compound_v3_rules", "euler_v2_rules", "fraxlend_rules", "gearbox_v3_rules",
-    "geb_rules", "liquity_v1_rules", "liquity_v2_rules", "morpho_blue_rules", "maker_rules", "protocol_rules", "silo_v2_rules",
-    "student_t",
+    "geb_rules", "liquity_v1_rules", "liquity_v2_rules", "morpho_blue_rules", "maker_rules", "protocol_rules",
+    "silo_v2_rules", "student_t",
 }  # fmt: skip
 
 
