@@ -24,7 +24,7 @@
 --   supply_place: at which place, from 1, what it is given goes here; 0 or null: not here
 --   withdraw_place: at which place, from 1, it takes from here what it has to pay out; 0 or null: not from here
 --   missing: why a number in dollars is null: price, dollars
--- Whether lenders share what is written off is the protocol's law: here all that hold the asset do alike, as in markets of their own (Morpho, Fraxlend, Silo, Euler).
+-- Whether lenders share what is written off is the protocol's law: here all that hold the asset do alike, as in markets of their own.
 WITH placed AS MATERIALIZED (
     SELECT * FROM positions_covered
 ), pools AS (
