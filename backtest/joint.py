@@ -458,8 +458,8 @@ def connections(
         found = [*links(bound, names), *overlaps(matrix, names), *claims(bound, names), *failures(bound, names, matrix)]
         for measure, amounts in (("equity", equity_of(bound)), ("debt without cover", bound.bad)):
             found += [NetworkMeasure(measure, name, None, of) for name, of in zip(names, amounts, strict=True)]
-        unpriced = {one.market.name: seen.unpriced for one in watched for seen in one.seen if seen.step == step}
-        found += [NetworkMeasure("accounts unpriced", name, number=float(of)) for name, of in unpriced.items() if of]
+        unpriced = zip(names, bound.unpriced, strict=True)
+        found += [NetworkMeasure("accounts unpriced", name, number=float(of)) for name, of in unpriced if of]
         if not begun and any(bound.debt):
             begun = True
             lost = [dict(zip(names, map(_lost, each, members, bound.bad), strict=True)) for each in (alone, runs)]

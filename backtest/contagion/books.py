@@ -56,7 +56,8 @@ class Connected:
 
     Attributes:
         tokens: those that stand behind debt anywhere, by address. held: markets x tokens, collateral of accounts with
-            debt. debt, bad: by market, of all accounts, and beyond an account's collateral. owed: by owner and market.
+            debt. debt, bad: by market, of all accounts, and beyond an account's collateral. unpriced: by market, how
+            many accounts nothing counts, since a price of theirs is missing. owed: by owner and market.
         supplied, lent: by market and token, everything that is supplied and owed.
         claims: (whose, on whom) to the value of deposits of one market that are collateral for debt in another.
     """
@@ -65,6 +66,7 @@ class Connected:
     held: tuple[tuple[int, ...], ...]
     debt: tuple[int, ...]
     bad: tuple[int, ...]
+    unpriced: tuple[int, ...]
     owed: Mapping[str, Mapping[str, int]]
     supplied: Mapping[tuple[str, Token], int]
     lent: Mapping[tuple[str, Token], int]
@@ -89,6 +91,7 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
     held: dict[str, defaultdict[Token, int]] = {}
     debt: dict[str, int] = {}
     bad: dict[str, int] = {}
+    unpriced: list[int] = []
     owed: defaultdict[str, dict[str, int]] = defaultdict(dict)
     supplied: defaultdict[tuple[str, Token], int] = defaultdict(int)
     lent: defaultdict[tuple[str, Token], int] = defaultdict(int)
@@ -96,7 +99,9 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
     for market in markets:
         book = market.book
         own = held[market.name] = defaultdict(int)
-        stand = [one for one in standings(views_of(book)) if one.debt_base]
+        views = views_of(book)
+        unpriced.append(sum(view is None for view in views.rest.values()))
+        stand = [one for one in standings(views) if one.debt_base]
         indebted = {one.account: one.debt_base for one in stand}
         debt[market.name] = market.units_up(sum(indebted.values()))
         bad[market.name] = market.units_up(sum(max(0, one.debt_base - one.collateral_base) for one in stand))
@@ -116,7 +121,9 @@ def connected(markets: Sequence[MarketBook]) -> Connected:
     tokens = tuple(sorted({token for own in held.values() for token in own}))
     rows = tuple(tuple(held[market.name][token] for token in tokens) for market in markets)
     debts_of, bad_of = (tuple(each[market.name] for market in markets) for each in (debt, bad))
-    return Connected(tokens, rows, debts_of, bad_of, dict(owed), dict(supplied), dict(lent), dict(claims))
+    return Connected(
+        tokens, rows, debts_of, bad_of, tuple(unpriced), dict(owed), dict(supplied), dict(lent), dict(claims)
+    )
 
 
 def merged(each: Sequence[Connected]) -> Connected:
@@ -135,6 +142,7 @@ def merged(each: Sequence[Connected]) -> Connected:
         ),
         tuple(one.debt[0] for one in each),
         tuple(one.bad[0] for one in each),
+        tuple(one.unpriced[0] for one in each),
         dict(owed),
         {key: value for one in each for key, value in one.supplied.items()},
         {key: value for one in each for key, value in one.lent.items()},

@@ -19,7 +19,6 @@ from backtest.protocols.interface import LendingProtocol
 from backtest.replay.measure import Onlooker
 from backtest.replay.response.curves import PoolCurve
 from backtest.replay.timeline import Timeline
-from backtest.replay.what_if.impact import views_of
 
 MOMENTS = 6
 """How many there are, evenly in time, beside the one before the first block."""
@@ -28,14 +27,13 @@ MOMENTS = 6
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A market at one moment. ``step``: 0 before the first block, ``MOMENTS`` at the end; ``depth``: by token, what
-    ``depths.depth_value_up`` says of it; ``unpriced``: accounts of which a price is missing, which nothing counts.
+    ``depths.depth_value_up`` says of it.
     """
 
     step: int
     timestamp: int
     bound: Connected
     depth: Mapping[Token, int]
-    unpriced: int
 
 
 @dataclass(slots=True)
@@ -94,8 +92,7 @@ class MarketLooks:
             told = self.protocol.owner_in(book.state, account)
             if told is not None and account < len(self.market.accounts):
                 self._told[account] = told
-        unpriced = sum(view is None for view in views_of(book).rest.values())
-        self.seen.append(Seen(step, book.now.timestamp, connected([here]), self._depth(here), unpriced))
+        self.seen.append(Seen(step, book.now.timestamp, connected([here]), self._depth(here)))
 
     def _depth(self, here: MarketBook) -> dict[Token, int]:
         """Of tokens that this market has; of a pool, only where it follows it."""
@@ -166,4 +163,4 @@ def linked_accounts(
     ]
 
 
-_NOTHING = Connected((), ((),), (0,), (0,), {}, {}, {}, {})
+_NOTHING = Connected((), ((),), (0,), (0,), (0,), {}, {}, {}, {})

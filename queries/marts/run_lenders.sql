@@ -18,8 +18,8 @@
 WITH ended AS (
     SELECT r.run_id, r.name, r.market, w.block_number FROM runs AS r JOIN run_windows AS w ON w.run_id = r.run_id AND w.label = 'end'
 ), priced AS (
-    SELECT e.run_id, s.asset, s.symbol, p.price::HUGEINT AS price, pow(10, s.decimals)::HUGEINT AS unit
-    FROM (SELECT e.*, s.asset_id FROM ended AS e JOIN assets AS s USING (market)) AS e JOIN assets AS s ON s.market = e.market AND s.asset_id = e.asset_id
+    SELECT e.run_id, e.asset, e.symbol, p.price::HUGEINT AS price, pow(10, e.decimals)::HUGEINT AS unit
+    FROM (SELECT * FROM ended JOIN assets USING (market)) AS e
     ASOF LEFT JOIN price_steps AS p ON p.market = e.market AND p.asset_id = e.asset_id AND e.block_number >= p.block_number
 ), held AS (
     SELECT b.run_id, b.account, b.asset, b.collateral::HUGEINT AS lent, b.debt::HUGEINT AS owed, p.symbol, mul_div_down(b.collateral::HUGEINT, p.price, p.unit) AS lent_base,

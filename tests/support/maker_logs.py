@@ -13,7 +13,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from backtest.markets import MarketConfig
-from tests.support.synthetic import CHAIN_ID, Chain, MadeLog
+from tests.support.synthetic import CHAIN_ID, Chain, MadeBlocks, MadeLog
 
 WAD, RAY = 10**18, 10**27
 RAD = WAD * RAY
@@ -82,32 +82,14 @@ def event(emitter: str, signature: str, *values: Any) -> MadeLog:
     return MadeLog(emitter, tuple("0x" + topic.hex() for topic in topics), data.hex())
 
 
-class Script:
-    """Calls, a block at a time. The logs of one block make up transactions of three logs each, as ``synthetic.Chain``
-    cuts them; so a bite, which must be one transaction, starts at a multiple of three.
-    """
+class Script(MadeBlocks):
+    """Calls, a block at a time; a bite, which must be one transaction, starts at a multiple of three logs."""
 
     def __init__(self) -> None:
-        self.logs: dict[int, list[MadeLog]] = {}
-        self.block = 0
+        super().__init__(note(VAT, "init(bytes32)", OTHER))
         self.rate = RAY
         self.ink: dict[str, int] = {}
         self.art: dict[str, int] = {}
-
-    def at(self, block: int) -> Script:
-        assert block > self.block
-        self.block = block
-        return self
-
-    def add(self, *logs: MadeLog) -> Script:
-        self.logs.setdefault(self.block, []).extend(logs)
-        return self
-
-    def pad(self) -> Script:
-        """Fill the transaction with logs of other ilks."""
-        while len(self.logs.get(self.block, ())) % 3:
-            self.add(note(VAT, "init(bytes32)", OTHER))
-        return self
 
     # -- configuration -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from eth_utils.crypto import keccak
 
@@ -82,6 +82,32 @@ class MadeLog:
     address: str
     topics: tuple[str, ...]
     data: str  # hex without 0x
+
+
+class MadeBlocks:
+    """Logs, a block at a time. The logs of one block make up transactions of three logs each, as ``Chain`` cuts them.
+    ``filler``: a log of something else.
+    """
+
+    def __init__(self, filler: MadeLog) -> None:
+        self.logs: dict[int, list[MadeLog]] = {}
+        self.block = 0
+        self._filler = filler
+
+    def at(self, block: int) -> Self:
+        assert block > self.block
+        self.block = block
+        return self
+
+    def add(self, *logs: MadeLog) -> Self:
+        self.logs.setdefault(self.block, []).extend(logs)
+        return self
+
+    def pad(self) -> Self:
+        """Fill the transaction with what is of something else."""
+        while len(self.logs.get(self.block, ())) % 3:
+            self.add(self._filler)
+        return self
 
 
 @dataclass

@@ -6,7 +6,7 @@ middle of it a Comptroller that cuts in the place of one that rounds to nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from tests.chain.node import Node
 from tests.support.book_views import every_view, spelt
 from tests.support.heads import assert_head_is_as_fetched
 from tests.support.sql_engine import assert_sql_is_the_engine
+from tests.support.walked import books_at
 
 pytestmark = pytest.mark.xdist_group("compound")
 WAD = 10**18
@@ -82,24 +83,6 @@ class History:
         return Order(account, pair, who, repay=request.repay, receive_collateral_token=True)
 
 
-def books_at(history: History, blocks: Iterable[int]) -> Iterator[tuple[int, Book[Any]]]:
-    """The book at the end of each block, in one walk; read it before going on."""
-    wanted, book = sorted(set(blocks)), Book.open(COMPOUND_V2, history.market)
-
-    def placed(block: int) -> tuple[int, Book[Any]]:
-        book.now = history.timeline.clock_at(block)
-        return block, book
-
-    for transaction in history.timeline.transactions(wanted[-1]):
-        while wanted[0] < transaction[0].block_number:
-            yield placed(wanted.pop(0))
-        for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
-    for block in wanted:
-        yield placed(block)
-
-
 @pytest.fixture(scope="module")
 def history(record: Record, lake: Lake) -> History:
     return History(record, lake, load_market(lake, NAME), load_timeline(lake, NAME))
@@ -120,7 +103,7 @@ def test_the_script_covers_what_it_should(record: Record, history: History) -> N
 def test_accounts_and_ctokens_equal_the_chain_at_every_sample(history: History) -> None:
     """Liquidity, shortfall, cTokens, debts and exchange rates of every account, and the totals of every cToken."""
     record, short, owing = history.record, 0, 0
-    for block, book in books_at(history, record.samples[::2]):
+    for block, book in books_at(COMPOUND_V2, history.market, history.timeline, record.samples[::2]):
         state, prices, now = book.state, book.prices, book.now
         for symbol, totals in record.deployment.totals(block).items():
             pool = state.pools[history.asset(symbol)]
@@ -215,7 +198,7 @@ def test_refused_calls_would_be_refused_by_the_rules(history: History) -> None:
     paid = {(request.block, request.borrower) for request in history.record.requests if request.done}
     reasons = set()
     refused = [r for r in history.record.requests if not r.done and (r.block, r.borrower) not in paid]
-    books = books_at(history, {request.block for request in refused})
+    books = books_at(COMPOUND_V2, history.market, history.timeline, {request.block for request in refused})
     for book, request in ((book, r) for block, book in books for r in refused if r.block == block):
         found = COMPOUND_V2.quote(book.state, history.order(request), book.prices, book.now)
         assert isinstance(found, Refusal), f"{request} went through here: {found}"
@@ -289,7 +272,7 @@ def test_an_account_asked_for_alone_is_the_contracts(history: History) -> None:
 def test_the_whole_book_at_once_is_each_account_by_itself(history: History) -> None:
     """Views to the last integer; exposures safe nowhere where those one by one are not."""
     compared = 0
-    for _, book in books_at(history, history.record.samples[::8]):
+    for _, book in books_at(COMPOUND_V2, history.market, history.timeline, history.record.samples[::8]):
         views = COMPOUND_V2.views(book.state, book.prices, book.now)
         assert views is not None
         assert spelt(views) == every_view(COMPOUND_V2, book.state, book.prices, book.now)

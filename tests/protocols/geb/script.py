@@ -12,7 +12,7 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.reconstruct import reconstruct
 from tests.support.maker_logs import RAD, RAY, WAD, address, event, text32
-from tests.support.synthetic import CHAIN_ID, Chain, ChainNode, MadeLog
+from tests.support.synthetic import CHAIN_ID, Chain, ChainNode, MadeBlocks
 
 _NAMES = ("safe engine", "tax", "relayer", "liquidation engine", "fixed house", "increasing house")
 ENGINE, TAX, RELAYER, LIQUIDATIONS, FIXED_HOUSE, HOUSE = (address(f"geb {name}") for name in _NAMES)
@@ -37,32 +37,14 @@ CONFIG = MarketConfig(
 )
 
 
-class Script:
-    """Calls, a block at a time. The logs of one block make up transactions of three logs each, as ``synthetic.Chain``
-    cuts them.
-    """
+class Script(MadeBlocks):
+    """Calls, a block at a time."""
 
     def __init__(self) -> None:
-        self.logs: dict[int, list[MadeLog]] = {}
-        self.block = 0
+        super().__init__(event(ENGINE, "InitializeCollateralType(bytes32)", OTHER))
         self.rate = self.redemption = RAY
         self.ink: dict[str, int] = {}
         self.art: dict[str, int] = {}
-
-    def at(self, block: int) -> Script:
-        assert block > self.block
-        self.block = block
-        return self
-
-    def add(self, *logs: MadeLog) -> Script:
-        self.logs.setdefault(self.block, []).extend(logs)
-        return self
-
-    def pad(self) -> Script:
-        """Fill the transaction with logs of another type."""
-        while len(self.logs.get(self.block, ())) % 3:
-            self.add(event(ENGINE, "InitializeCollateralType(bytes32)", OTHER))
-        return self
 
     def init(self) -> Script:
         return self.add(event(ENGINE, "InitializeCollateralType(bytes32)", ILK))

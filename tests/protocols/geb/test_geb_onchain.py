@@ -19,7 +19,6 @@ from backtest.model import (
     AccountId,
     AssetId,
     Clock,
-    HistoricalLiquidation,
     Market,
     ParamChange,
     PositionChange,
@@ -39,6 +38,7 @@ from backtest.units import RAY
 from tests.chain.node import Node
 from tests.chain.safes import BUYER, ILK, LEAST, MINIMUM, MOST, OWNERS, RATE, Safes, play
 from tests.support.sql_engine import assert_sql_is_the_engine, spread
+from tests.support.walked import books_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("open-dollar")]
 ERRORS = {
@@ -65,20 +65,7 @@ class History:
 
     def books(self, blocks: Iterable[int]) -> Iterator[tuple[int, Book[Any]]]:
         """The book at the end of each block, in one walk; read it before going on."""
-        wanted, book = sorted(set(blocks)), Book.open(GEB, self.market)
-
-        def placed(block: int) -> tuple[int, Book[Any]]:
-            book.now = self.timeline.clock_at(block)
-            return block, book
-
-        for transaction in self.timeline.transactions(wanted[-1]):
-            while wanted[0] < transaction[0].block_number:
-                yield placed(wanted.pop(0))
-            for event in transaction:
-                if type(event) is not HistoricalLiquidation:
-                    book.apply(event)
-        for block in wanted:
-            yield placed(block)
+        return books_at(GEB, self.market, self.timeline, blocks)
 
 
 @pytest.fixture(scope="module")
