@@ -39,6 +39,7 @@ from backtest.results import Material, require_current
 from backtest.scenario import Competitive, Scenario
 from backtest.sweep.executors import begin_worker
 from backtest.sweep.worker import material_in, pack
+from backtest.units import GWEI
 
 FAR = 10
 """A draw is stopped once accounts have stood on offer for this many times as long as in history, and"""
@@ -339,7 +340,7 @@ def _fees_to_cap(learn: Sequence[FitWindow], base: Scenario) -> tuple[tuple[floa
     """The median and the highest base fee of all windows together, gwei; or why a cap on it would say nothing."""
     if base.costs.gas is None:
         return None, "gas costs nothing; --scenario with costs.gas would fit one"
-    fees = [fee / f.GWEI for window in learn for fee in window.fees]
+    fees = [fee / GWEI for window in learn for fee in window.fees]
     if not any(fees):
         return None, "no base fee above zero is known in the blocks learnt from"
     middle, highest = max(median(fees), min(fee for fee in fees if fee)), max(fees)

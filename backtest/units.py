@@ -9,6 +9,8 @@ from __future__ import annotations
 WAD = 10**18
 RAY = 10**27
 BPS = 10**4
+GWEI = 10**9
+"""Wei: what base fees are told in."""
 SECONDS_PER_YEAR = 31_536_000
 UINT256_MAX = 2**256 - 1
 

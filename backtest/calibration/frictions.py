@@ -22,8 +22,8 @@ from backtest.calibration.fitting import Floats, generator
 from backtest.errors import UserError
 from backtest.scenario import Participation, Scenario
 from backtest.scenario.liquidators import Searcher
+from backtest.units import GWEI
 
-GWEI = 10**9
 LEAST = 10
 """Liquidations that history must have on either side of the split; fewer say nothing about frictions."""
 

@@ -20,8 +20,8 @@ from backtest.scenario import (
     SquareRootDepth,
 )
 from backtest.scenario.base import LARGEST_AMOUNT
+from backtest.units import GWEI
 
-_GWEI = 10**9
 _GAS = (
     "write historical, constant:30 (gwei), spike:6 (times history's), eip-1559:30:20@200 (gwei, blocks @ percent of the"
     " target)"
@@ -43,7 +43,7 @@ def parse_gas(text: str) -> Gas:
     if kind == "historical" and not rest:
         return Gas()
     if kind == "constant":
-        return Gas(fee="constant", base_fee=_whole(rest, _GWEI, what, _GAS))
+        return Gas(fee="constant", base_fee=_whole(rest, GWEI, what, _GAS))
     if kind == "spike":
         return Gas(spike=_whole(rest, 1, what, _GAS))
     if kind == "eip-1559":
@@ -53,7 +53,7 @@ def parse_gas(text: str) -> Gas:
             blocks, _, percent = stretch.partition("@")
             used = 0 if percent == "0" else _whole(percent, 100, what, _GAS)
             demand.append(Demand(blocks=_whole(blocks, 1, what, _GAS), used=used))
-        return Gas(fee="eip-1559", base_fee=_whole(first, _GWEI, what, _GAS), demand=tuple(demand))
+        return Gas(fee="eip-1559", base_fee=_whole(first, GWEI, what, _GAS), demand=tuple(demand))
     raise ScenarioError(what, _GAS)
 
 
